@@ -1,0 +1,75 @@
+//go:build linux && !race
+
+package mem
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"testing"
+)
+
+// resident is the process's resident set in bytes.
+func resident(t *testing.T) int64 {
+	b, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		t.Skip(err)
+	}
+	var size, rss int64
+	if _, err := fmt.Sscan(string(b), &size, &rss); err != nil {
+		t.Fatal(err)
+	}
+	return rss * int64(os.Getpagesize())
+}
+
+// A million records cost their size and at most a tenth more; freed in random
+// order by random shards they go back to the system without a call to Trim.
+func TestReturnsMemory(t *testing.T) {
+	h := newHeap(t, Options{Shards: 64})
+	refs := make([]Ref, 1<<20)
+	perm := rand.Perm(len(refs))
+	for i := range refs {
+		refs[i] = 1 // this page of the test's own is resident from now on
+	}
+	base := resident(t)
+	for i := range refs {
+		refs[i] = h.Alloc(i, 86, Records)
+		h.Bytes(refs[i])[80] = 1
+	}
+	used := h.Used()
+	if used != 88<<20 {
+		t.Fatalf("used %d", used)
+	}
+	if grown := resident(t) - base; grown > used*11/10 {
+		t.Errorf("resident grew by %d for %d", grown, used)
+	}
+	for _, i := range perm {
+		h.Free(i, refs[i], Records)
+	}
+	if left := resident(t) - base; left > 10<<20 {
+		t.Errorf("%d bytes still resident: %+v", left, h.Stats())
+	}
+	mustCheck(t, h)
+}
+
+// A string of 512 MiB works, counts and goes.
+func TestHuge(t *testing.T) {
+	h := newHeap(t, Options{})
+	base := resident(t)
+	r := h.Alloc(3, 512<<20+100, Records)
+	b := h.Bytes(r)
+	b[0], b[len(b)-1] = 1, 1
+	if h.Used() != 512<<20+pageSize {
+		t.Errorf("used %d", h.Used())
+	}
+	clear(b[:20<<20])
+	h.Discard(r, 0, 20<<20)
+	if left := resident(t) - base; left > 4<<20 {
+		t.Errorf("%d bytes resident after Discard", left)
+	}
+	h.Free(3, r, Records)
+	mustCheck(t, h)
+	if h.Used() != 0 {
+		t.Errorf("used %d", h.Used())
+	}
+}
