@@ -1,0 +1,104 @@
+package cluster
+
+import (
+	"fmt"
+	"slices"
+)
+
+// CheckInvariants walks the whole state and reports the first thing that
+// contradicts itself: the local part of the protocol's invariants 3 and 6 to 9,
+// and the consistency of table, lists and links. O(nodes + slots); for tests and
+// simulated worlds.
+func (m *Machine) CheckInvariants() error {
+	if len(m.nodes) != len(m.byID) {
+		return fmt.Errorf("cluster: %d nodes in the table, %d by id", len(m.nodes), len(m.byID))
+	}
+	if m.byID[m.self.id] != m.self || !m.self.is(FlagMyself) {
+		return fmt.Errorf("cluster: self is not in the table")
+	}
+	if m.lastVoteEpoch > m.currentEpoch {
+		return fmt.Errorf("cluster: lastVoteEpoch %d above currentEpoch %d", m.lastVoteEpoch, m.currentEpoch)
+	}
+	counts := make([]int, len(m.byIdx))
+	assigned := 0
+	for slot, idx := range m.owners {
+		if idx == NoSlotOwner {
+			if m.notClaimed.Has(slot) {
+				return fmt.Errorf("cluster: slot %d has no owner but is marked as not claimed by it", slot)
+			}
+			continue
+		}
+		assigned++
+		n := m.byIdx[idx]
+		if n == nil || n.gone {
+			return fmt.Errorf("cluster: slot %d belongs to a deleted node", slot)
+		}
+		if !n.slots.Has(slot) {
+			return fmt.Errorf("cluster: slot %d is of %v but not in its set", slot, n.id)
+		}
+		counts[idx]++
+	}
+	if assigned != m.assigned {
+		return fmt.Errorf("cluster: %d slots assigned, counted %d", assigned, m.assigned)
+	}
+	for _, n := range m.nodes {
+		if err := m.checkNode(n, counts[n.idx]); err != nil {
+			return err
+		}
+	}
+	for id, l := range m.links {
+		if l.id != id || l.closed {
+			return fmt.Errorf("cluster: link %d is closed or misfiled", id)
+		}
+		if n := l.node; n != nil && (n.gone || n.out != l && n.in != l) {
+			return fmt.Errorf("cluster: link %d points at a node that does not know it", id)
+		}
+	}
+	return nil
+}
+
+func (m *Machine) checkNode(n *node, slots int) error {
+	switch {
+	case m.byIdx[n.idx] != n || m.byID[n.id] != n || n.gone:
+		return fmt.Errorf("cluster: node %v is misfiled", n.id)
+	case n.is(FlagMyself) != (n == m.self):
+		return fmt.Errorf("cluster: node %v: flag myself is wrong", n.id)
+	case n.slotCount != slots || n.slots.Len() != slots:
+		return fmt.Errorf("cluster: node %v has count %d, set %d, table %d slots", n.id, n.slotCount, n.slots.Len(), slots)
+	case n.configEpoch > m.currentEpoch:
+		return fmt.Errorf("cluster: node %v has configEpoch %d above currentEpoch %d", n.id, n.configEpoch, m.currentEpoch)
+	case n.flags.Has(FlagPFail | FlagFail):
+		return fmt.Errorf("cluster: node %v is both suspected and failed", n.id)
+	case n.flags.Has(FlagPrimary | FlagReplica):
+		return fmt.Errorf("cluster: node %v is both primary and replica", n.id)
+	case n == m.self && n.isReplica() && slots > 0:
+		return fmt.Errorf("cluster: self is a replica and owns %d slots", slots)
+	case n == m.self && !n.is(FlagPrimary|FlagReplica):
+		return fmt.Errorf("cluster: self has no role")
+	case n.primary == n:
+		return fmt.Errorf("cluster: node %v is its own primary", n.id)
+	case n.primary != nil && (n.primary.gone || !slices.Contains(n.primary.replicas, n)):
+		return fmt.Errorf("cluster: node %v is not in the list of its primary", n.id)
+	case n.isPrimary() && n.primary != nil:
+		return fmt.Errorf("cluster: primary %v has a primary", n.id)
+	}
+	for i, r := range n.replicas {
+		if r.primary != n || r.gone {
+			return fmt.Errorf("cluster: %v lists replica %v, which follows another", n.id, r.id)
+		}
+		if i > 0 && !n.replicas[i-1].id.Less(r.id) {
+			return fmt.Errorf("cluster: replicas of %v are out of order", n.id)
+		}
+	}
+	for _, r := range n.reports {
+		if r.from.gone {
+			return fmt.Errorf("cluster: %v has a report of a deleted node", n.id)
+		}
+	}
+	for _, l := range []*link{n.out, n.in} {
+		if l != nil && (l.node != n || l.closed || m.links[l.id] != l) {
+			return fmt.Errorf("cluster: %v has a dead link %d", n.id, l.id)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,444 @@
+package cluster
+
+import (
+	"cmp"
+	"slices"
+)
+
+// Machine is the cluster state of one node and the rules that change it. The
+// package doc tells how to drive it.
+//
+// Invariants, checked by CheckInvariants: the slot table, the nodes' slot sets
+// and their counts agree; a replica owns no slot; currentEpoch is at least every
+// configEpoch known and never falls but by RESET HARD; lastVoteEpoch never
+// exceeds currentEpoch; every replica is in its primary's list and in no other.
+type Machine struct {
+	cfg Settings
+	rnd Rand
+	now Times // of the step in progress
+
+	self  *node
+	nodes []*node // the table, in order of arrival: everything that leaves follows it
+	byID  map[NodeID]*node
+
+	byIdx      []*node
+	freeIdx    []uint16
+	owners     *[SlotCount]uint16 // idx of the owner, or NoSlotOwner
+	notClaimed SlotSet            // the owner no longer claims the slot (7.4 rule 3)
+	assigned   int                // slots with an owner
+	migrating  map[uint16]*node   // self's slot -> target
+	importing  map[uint16]*node   // slot -> source
+
+	links    map[LinkID]*link
+	lastLink LinkID
+
+	currentEpoch  uint64
+	lastVoteEpoch uint64
+
+	// state of the cluster (state.go)
+	state        uint8
+	size         int
+	minorityTime Millis
+	firstEval    Millis
+
+	// own election (election.go)
+	authTime   Millis // when the request goes out; 0 = no election
+	authSent   bool
+	authEpoch  uint64
+	authRank   int
+	authPRank  int // failed-primary rank
+	voters     map[*node]struct{}
+	stalled    string // why no failover happens, for the log
+	stalledLog Millis
+
+	// manual failover (manual.go)
+	mfEnd      Millis // deadline, 0 = none
+	mfReplica  *node  // primary side: who asked
+	mfPaused   bool   // primary side: writes are paused, headers say so
+	mfPauseID  uint64 // primary side: the PauseWrites in flight
+	mfLink     *link  // primary side: where MFSTART came in
+	mfCanStart bool   // replica side: the offset is reached, or FORCE
+	mfOffset   uint64 // replica side: the primary's offset while paused
+	mfHasOffs  bool
+	lastEffect uint64
+
+	local   Local
+	localAt Millis
+	followT Addr   // where replication was told to go
+	follows NodeID // zero: replication is not configured
+
+	blacklist []blacklisted
+
+	ticks     uint64
+	pfails    int // PFAIL nodes at the last tick
+	gossipGen uint32
+	sent      [TypeCount]uint64
+	received  [TypeCount]uint64
+
+	// work put off to the end of the step (2.4 rule 3)
+	todo todo
+
+	viewChanged bool
+	view        *View
+	saveNow     bool
+	syncNow     bool
+	out         Ready
+	dirtyOwners bool // owners changed since the view was built
+}
+
+type todo uint8
+
+const (
+	todoManual todo = 1 << iota
+	todoFailover
+	todoState
+	todoPong
+)
+
+// blacklisted is an id that may not come back from gossip before until.
+type blacklisted struct {
+	id    NodeID
+	until Millis
+}
+
+// New makes a machine. boot is what nodes.conf held, nil at the first start: the
+// node then draws its id, and the first Ready saves. boot must have exactly one
+// node with FlagMyself. The first Ready also holds the first View.
+func New(cfg Settings, rnd Rand, boot *NodesConf, now Times) *Machine {
+	m := &Machine{
+		cfg: cfg, rnd: rnd, now: now,
+		byID:      map[NodeID]*node{},
+		owners:    new([SlotCount]uint16),
+		migrating: map[uint16]*node{},
+		importing: map[uint16]*node{},
+		links:     map[LinkID]*link{},
+		voters:    map[*node]struct{}{},
+		state:     StateFail,
+	}
+	for i := range m.owners {
+		m.owners[i] = NoSlotOwner
+	}
+	m.local.PrimaryLinkAge = -1
+	m.localAt = now.Mono
+	if boot == nil {
+		m.self = m.addNode(m.randomID(), FlagMyself|FlagPrimary)
+		m.event(LevelInfo, "no cluster configuration found, created a new node", m.self)
+		m.save(true)
+	} else {
+		m.load(boot)
+	}
+	m.applySettings()
+	m.todo |= todoState
+	m.viewChanged = true
+	m.endStep()
+	return m
+}
+
+// load fills the table from nodes.conf (9.2).
+func (m *Machine) load(c *NodesConf) {
+	m.currentEpoch = c.CurrentEpoch
+	m.lastVoteEpoch = c.LastVoteEpoch
+	get := func(id NodeID) *node {
+		if n := m.byID[id]; n != nil {
+			return n
+		}
+		return m.addNode(id, 0)
+	}
+	for i := range c.Nodes {
+		cn := &c.Nodes[i]
+		n := get(cn.ID)
+		n.flags |= cn.Flags &^ (FlagHandshake | FlagMeet | FlagMigrateTo)
+		n.addr = cn.Addr
+		n.hostname, n.nodename = cn.Hostname, cn.Nodename
+		n.clientIPv4, n.clientIPv6 = cn.ClientIPv4, cn.ClientIPv6
+		if !cn.ShardID.IsZero() {
+			n.shard = cn.ShardID
+		}
+		if n.is(FlagMyself) {
+			if m.self != nil {
+				panic("cluster: two nodes of nodes.conf are myself")
+			}
+			m.self = n
+		}
+		if n.is(FlagNoAddr) {
+			n.flags |= FlagFail
+		}
+		if n.isFail() {
+			n.failTime = m.now.Mono
+		}
+		if cn.PingSent != 0 {
+			n.pingSent = m.now.Mono
+		}
+		if cn.PongReceived != 0 {
+			n.pongRecv = m.now.Mono
+		}
+		if !cn.Primary.IsZero() && cn.Primary != cn.ID {
+			m.setPrimary(n, get(cn.Primary))
+		} else {
+			n.configEpoch = cn.ConfigEpoch
+		}
+		for slot := range cn.Slots.All() {
+			if m.owners[slot] == NoSlotOwner {
+				m.bindSlot(slot, n)
+			}
+		}
+	}
+	if m.self == nil {
+		panic("cluster: no node of nodes.conf is myself")
+	}
+	for i := range c.Nodes {
+		cn := &c.Nodes[i]
+		n := m.byID[cn.ID]
+		if n.is(FlagMyself) {
+			for _, s := range cn.Migrating {
+				m.migrating[s.Slot] = get(s.Node)
+			}
+			for _, s := range cn.Importing {
+				m.importing[s.Slot] = get(s.Node)
+			}
+		}
+		if n.primary != nil {
+			n.shard = n.primary.shard // 9.2.7
+		}
+		m.currentEpoch = max(m.currentEpoch, n.configEpoch)
+	}
+	m.lastVoteEpoch = min(m.lastVoteEpoch, m.currentEpoch)
+	if m.self.isReplica() && m.self.slotCount > 0 {
+		for slot := range m.self.slots.All() {
+			m.unbind(slot)
+		}
+	}
+}
+
+// Configure replaces the settings at run time.
+func (m *Machine) Configure(now Times, cfg Settings) {
+	m.begin(now)
+	m.cfg = cfg
+	m.applySettings()
+	m.endStep()
+}
+
+// Settings returns the settings in force.
+func (m *Machine) Settings() Settings { return m.cfg }
+
+// applySettings refreshes what self announces.
+func (m *Machine) applySettings() {
+	s, c := m.self, &m.cfg
+	a := c.Ports
+	a.IP = s.addr.IP
+	if c.AnnounceIP != "" {
+		a.IP = c.AnnounceIP
+	}
+	f := s.flags &^ (FlagNoFailover | FlagLightPubSub | FlagLightModule | FlagPFail | FlagFail | FlagNoAddr)
+	if c.ReplicaNoFailover {
+		f |= FlagNoFailover
+	}
+	if c.LightMessages {
+		f |= FlagLightPubSub | FlagLightModule
+	}
+	if s.addr == a && s.flags == f && s.hostname == c.Hostname && s.nodename == c.Nodename &&
+		s.clientIPv4 == c.ClientIPv4 && s.clientIPv6 == c.ClientIPv6 {
+		return
+	}
+	s.addr, s.flags = a, f
+	s.hostname, s.nodename = c.Hostname, c.Nodename
+	s.clientIPv4, s.clientIPv6 = c.ClientIPv4, c.ClientIPv6
+	m.changed(s)
+	m.save(false)
+}
+
+// Step takes one input.
+func (m *Machine) Step(now Times, in Input) {
+	m.begin(now)
+	switch in := in.(type) {
+	case Tick:
+		m.tick()
+	case Recv:
+		m.recv(in)
+	case Heard:
+		m.heard(in.Link)
+	case Accepted:
+		m.links[in.Link] = &link{id: in.Link, created: now.Mono, up: true}
+	case LinkUp:
+		m.linkUp(in.Link)
+	case LinkDown:
+		m.linkDown(in)
+	case Local:
+		if (in.ReplOffset > 0) != (m.local.ReplOffset > 0) {
+			m.changed(m.self)
+		}
+		m.local, m.localAt = in, m.now.Mono
+		if m.mfEnd != 0 && m.self.isReplica() {
+			m.todo |= todoManual
+		}
+	case Done:
+		m.paused(in.ID)
+	default:
+		panic("cluster: unknown input")
+	}
+	m.endStep()
+}
+
+// begin starts a step at a time. The monotonic clock must not go back.
+func (m *Machine) begin(now Times) {
+	now.Mono = max(now.Mono, m.now.Mono, 1)
+	m.now = now
+}
+
+// endStep does what was put off: failover steps first, then the state, then
+// the broadcast. Saving comes with Ready.
+func (m *Machine) endStep() {
+	for m.todo != 0 {
+		t := m.todo
+		m.todo = 0
+		switch {
+		case t&todoManual != 0 && m.self.isReplica():
+			m.manualStep()
+			if !m.cfg.ModuleNoFailover || m.mfCanStart {
+				m.failoverStep()
+			}
+		case t&todoFailover != 0:
+			m.failoverStep()
+		}
+		if (t|m.todo)&todoState != 0 {
+			m.todo &^= todoState
+			m.evaluate()
+		}
+		if t&todoPong != 0 {
+			m.broadcastPong()
+		}
+	}
+}
+
+// Ready drains what the machine wants done since the last call.
+func (m *Machine) Ready() Ready {
+	rd := m.out
+	m.out = Ready{}
+	if m.saveNow {
+		rd.Save, rd.Sync = m.Conf(), m.syncNow
+		m.saveNow, m.syncNow = false, false
+	}
+	if m.viewChanged && !m.cfg.NoViews {
+		rd.View = m.View()
+	}
+	return rd
+}
+
+// Conf returns the state as nodes.conf shall hold it.
+func (m *Machine) Conf() *NodesConf {
+	c := &NodesConf{CurrentEpoch: m.currentEpoch, LastVoteEpoch: m.lastVoteEpoch}
+	c.Nodes = make([]ConfNode, 0, len(m.nodes))
+	for _, n := range m.nodes {
+		if n.inHandshake() {
+			continue
+		}
+		cn := ConfNode{
+			ID: n.id, Addr: n.addr, Hostname: n.hostname, Nodename: n.nodename,
+			ClientIPv4: n.clientIPv4, ClientIPv6: n.clientIPv6, ShardID: n.shard,
+			Flags: n.flags, ConfigEpoch: m.epochOf(n), Connected: n.out != nil || n == m.self,
+			PingSent: m.wall(n.pingSent), PongReceived: m.wall(n.pongRecv),
+			Slots: n.shareSlots(),
+		}
+		if n.primary != nil && !n.primary.inHandshake() {
+			cn.Primary = n.primary.id
+		}
+		if n == m.self {
+			cn.Migrating = markers(m.migrating)
+			cn.Importing = markers(m.importing)
+		}
+		c.Nodes = append(c.Nodes, cn)
+	}
+	return c
+}
+
+func markers(marks map[uint16]*node) []SlotMark {
+	if len(marks) == 0 {
+		return nil
+	}
+	list := make([]SlotMark, 0, len(marks))
+	for slot, n := range marks {
+		list = append(list, SlotMark{slot, n.id})
+	}
+	slices.SortFunc(list, func(a, b SlotMark) int { return cmp.Compare(a.Slot, b.Slot) })
+	return list
+}
+
+// save asks for nodes.conf to be written by the next Ready, durably if sync.
+func (m *Machine) save(sync bool) {
+	m.saveNow = true
+	m.syncNow = m.syncNow || sync
+}
+
+// wall turns a stored monotonic time into Unix time.
+func (m *Machine) wall(t Millis) Millis {
+	if t == 0 {
+		return 0
+	}
+	return max(t+m.now.Wall-m.now.Mono, 1)
+}
+
+// effect queues an effect.
+func (m *Machine) effect(e Effect) { m.out.Effects = append(m.out.Effects, e) }
+
+// event queues a line for the log. n may be nil.
+func (m *Machine) event(l EventLevel, what string, n *node) {
+	m.eventX(Event{Level: l, What: what, Slot: -1}, n)
+}
+
+func (m *Machine) eventX(e Event, n *node) {
+	if n != nil {
+		e.Node = n.id
+	}
+	m.effect(e)
+}
+
+// send queues msg on l; a nil link drops it, as 2.2.4 says.
+func (m *Machine) send(l *link, msg *Message) {
+	if l == nil || l.closed {
+		return
+	}
+	if msg.Type < TypeCount {
+		m.sent[msg.Type]++
+	}
+	m.out.Send = append(m.out.Send, Envelope{Link: l.id, Msg: msg})
+}
+
+// header starts a message of type t.
+func (m *Machine) header(t Type) *Message {
+	s := m.self
+	owner := s
+	if s.isReplica() && s.primary != nil {
+		owner = s.primary
+	}
+	port, pport := m.cfg.wirePorts(s.addr)
+	msg := &Message{
+		Type: t, Port: port, PPort: pport, BusPort: s.addr.BusPort,
+		CurrentEpoch: m.currentEpoch, ConfigEpoch: owner.configEpoch,
+		Offset: m.local.ReplOffset, Sender: s.id, Slots: owner.shareSlots(),
+		IP: m.cfg.AnnounceIP, Flags: s.flags, State: m.state,
+	}
+	if s.primary != nil {
+		msg.ReplicaOf = s.primary.id
+	}
+	if m.mfPaused {
+		msg.MFlags |= MFlagPaused
+	}
+	return msg
+}
+
+// broadcast queues one message to every node but self and handshakes.
+func (m *Machine) broadcast(msg *Message) {
+	for _, n := range m.nodes {
+		if n != m.self && !n.inHandshake() {
+			m.send(n.out, msg)
+		}
+	}
+}
+
+// since is how long ago t was; a time of 0 was very long ago.
+func (m *Machine) since(t Millis) Millis {
+	if t == 0 {
+		return 1 << 60
+	}
+	return m.now.Mono - t
+}

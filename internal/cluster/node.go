@@ -1,0 +1,319 @@
+package cluster
+
+import "slices"
+
+// node is one entry of the node table. All times are monotonic, 0 = never.
+type node struct {
+	id          NodeID
+	idx         uint16 // names the node in Machine.owners; reused after deletion
+	flags       Flags
+	addr        Addr
+	hostname    string
+	nodename    string
+	clientIPv4  string
+	clientIPv6  string
+	shard       NodeID
+	configEpoch uint64 // own, also for a replica: see Machine.epochOf
+	offset      uint64
+
+	slots     *SlotSet // nil = none; may be shared with messages, see ownSlots
+	slotCount int
+	shared    bool // slots left the machine and must be copied before a change
+
+	primary  *node
+	replicas []*node // by id
+
+	created  Millis
+	pingSent Millis
+	pongRecv Millis
+	dataRecv Millis
+	meetSent Millis
+	failTime Millis
+	voted    Millis // last vote for a replica of this primary
+
+	orphanedSince Millis
+	inboundFreed  Millis
+
+	out     *link
+	in      *link
+	reports []report
+
+	view *NodeView // cached, nil after a change
+	mark uint32    // scratch of gossip filling
+	gone bool      // deleted from the table
+}
+
+// report is one node's word that another fails.
+type report struct {
+	from *node
+	at   Millis
+}
+
+// link is one connection. An accepted link has no node until it is bound.
+type link struct {
+	id      LinkID
+	node    *node
+	created Millis
+	up      bool
+	ponged  bool // a PONG came since it was created
+	closed  bool
+}
+
+func (n *node) is(f Flags) bool     { return n.flags&f != 0 }
+func (n *node) isPrimary() bool     { return n.flags&FlagPrimary != 0 }
+func (n *node) isReplica() bool     { return n.flags&FlagReplica != 0 }
+func (n *node) isFail() bool        { return n.flags&FlagFail != 0 }
+func (n *node) isPFail() bool       { return n.flags&FlagPFail != 0 }
+func (n *node) inHandshake() bool   { return n.flags&FlagHandshake != 0 }
+func (n *node) votingPrimary() bool { return n.isPrimary() && n.slotCount > 0 }
+
+// top is the primary at the head of n's chain of primaries; n itself when its
+// primary is unknown. Chains are short, and the bound stops at cycles that
+// contradictory headers could draw.
+func (n *node) top() *node {
+	for range 16 {
+		if n.primary == nil {
+			return n
+		}
+		n = n.primary
+	}
+	return n
+}
+
+// healthyReplicas counts replicas that are not FAIL.
+func (n *node) healthyReplicas() int {
+	c := 0
+	for _, r := range n.replicas {
+		if !r.isFail() {
+			c++
+		}
+	}
+	return c
+}
+
+// ownSlots returns n's slot set for writing.
+func (n *node) ownSlots() *SlotSet {
+	switch {
+	case n.slots == nil:
+		n.slots = new(SlotSet)
+	case n.shared:
+		c := *n.slots
+		n.slots = &c
+	}
+	n.shared = false
+	n.view = nil
+	return n.slots
+}
+
+// shareSlots returns n's slot set for something immutable.
+func (n *node) shareSlots() *SlotSet {
+	if n.slotCount == 0 {
+		return nil
+	}
+	n.shared = true
+	return n.slots
+}
+
+func (n *node) addReplica(r *node) {
+	i, found := slices.BinarySearchFunc(n.replicas, r, compareID)
+	if found {
+		return
+	}
+	n.replicas = slices.Insert(n.replicas, i, r)
+	n.flags |= FlagMigrateTo // 4.1.4
+	n.view = nil
+}
+
+func (n *node) removeReplica(r *node) {
+	i, found := slices.BinarySearchFunc(n.replicas, r, compareID)
+	if !found {
+		return
+	}
+	n.replicas = slices.Delete(n.replicas, i, i+1)
+	if len(n.replicas) == 0 {
+		n.flags &^= FlagMigrateTo
+	}
+	n.view = nil
+}
+
+func compareID(a, b *node) int {
+	switch {
+	case a == b || a.id == b.id:
+		return 0
+	case a.id.Less(b.id):
+		return -1
+	}
+	return 1
+}
+
+// node table of the machine
+
+// addNode puts a new node into the table.
+func (m *Machine) addNode(id NodeID, flags Flags) *node {
+	n := &node{id: id, flags: flags, created: m.now.Mono, shard: m.randomID()}
+	if k := len(m.freeIdx); k > 0 {
+		n.idx = m.freeIdx[k-1]
+		m.freeIdx = m.freeIdx[:k-1]
+		m.byIdx[n.idx] = n
+	} else {
+		if len(m.byIdx) >= int(NoSlotOwner) {
+			panic("cluster: more than 65534 nodes")
+		}
+		n.idx = uint16(len(m.byIdx))
+		m.byIdx = append(m.byIdx, n)
+	}
+	m.nodes = append(m.nodes, n)
+	m.byID[id] = n
+	m.viewChanged = true
+	return n
+}
+
+// renameNode gives a handshake node its real id.
+func (m *Machine) renameNode(n *node, id NodeID) {
+	delete(m.byID, n.id)
+	n.id = id
+	m.byID[id] = n
+	m.changed(n)
+}
+
+// deleteNode takes n out of the table and of everything that points at it
+// (4.1.5).
+func (m *Machine) deleteNode(n *node) {
+	for slot := range n.slots.All() {
+		m.unbind(slot)
+	}
+	for slot, to := range m.migrating {
+		if to == n {
+			delete(m.migrating, slot)
+		}
+	}
+	for slot, from := range m.importing {
+		if from == n {
+			delete(m.importing, slot)
+		}
+	}
+	for _, o := range m.nodes {
+		o.dropReport(n)
+	}
+	m.setPrimary(n, nil)
+	for _, r := range slices.Clone(n.replicas) {
+		n.removeReplica(r)
+		r.primary = nil
+		m.changed(r)
+	}
+	m.closeLink(n.out)
+	m.closeLink(n.in)
+	if m.mfReplica == n {
+		m.resetManualFailover()
+	}
+	delete(m.voters, n)
+	i := slices.Index(m.nodes, n)
+	m.nodes = slices.Delete(m.nodes, i, i+1)
+	delete(m.byID, n.id)
+	m.byIdx[n.idx] = nil
+	m.freeIdx = append(m.freeIdx, n.idx)
+	n.gone = true
+	m.viewChanged = true
+}
+
+// setPrimary moves n from its present primary's list to that of p, which may be
+// nil. It leaves flags alone but for MIGRATE_TO of the two primaries.
+func (m *Machine) setPrimary(n, p *node) {
+	if n.primary == p {
+		return
+	}
+	if n.primary != nil {
+		n.primary.removeReplica(n)
+	}
+	n.primary = p
+	if p != nil {
+		p.addReplica(n)
+	}
+	m.changed(n)
+}
+
+// epochOf is the configEpoch that n reports: its primary's if it has one.
+func (m *Machine) epochOf(n *node) uint64 {
+	if n.primary != nil {
+		return n.primary.configEpoch
+	}
+	return n.configEpoch
+}
+
+// changed notes that something of n that a View shows has changed.
+func (m *Machine) changed(n *node) {
+	n.view = nil
+	for _, r := range n.replicas { // they show its epoch and shard
+		r.view = nil
+	}
+	m.viewChanged = true
+}
+
+// links
+
+// bind makes an accepted link n's inbound link.
+func (m *Machine) bind(l *link, n *node) {
+	if n.in == l {
+		return
+	}
+	if o := l.node; o != nil && o.in == l {
+		o.in, o.inboundFreed = nil, m.now.Mono
+	}
+	m.closeLink(n.in)
+	l.node = n
+	n.in = l
+}
+
+// closeLink asks the driver to close l and forgets it. l may be nil.
+func (m *Machine) closeLink(l *link) {
+	if l == nil || l.closed {
+		return
+	}
+	m.out.Close = append(m.out.Close, l.id)
+	m.dropLink(l)
+}
+
+// dropLink forgets a link that is closed or about to be.
+func (m *Machine) dropLink(l *link) {
+	l.closed = true
+	delete(m.links, l.id)
+	n := l.node
+	if n == nil {
+		return
+	}
+	if n.out == l {
+		n.out = nil
+		m.changed(n)
+	}
+	if n.in == l {
+		n.in = nil
+		n.inboundFreed = m.now.Mono
+	}
+}
+
+// dial starts the outbound link of n.
+func (m *Machine) dial(n *node) {
+	m.lastLink++
+	l := &link{id: m.lastLink, node: n, created: m.now.Mono}
+	m.links[l.id] = l
+	n.out = l
+	m.changed(n)
+	m.out.Dial = append(m.out.Dial, Dial{Link: l.id, Node: n.id, IP: n.addr.IP, Port: n.addr.BusPort})
+}
+
+// ids and chance
+
+// randomID draws 40 characters of 0-9a-f.
+func (m *Machine) randomID() (id NodeID) {
+	const hex = "0123456789abcdef"
+	for i := 0; i < IDLen; {
+		for w, k := m.rnd.Uint64(), 0; k < 16 && i < IDLen; k, i = k+1, i+1 {
+			id[i] = hex[w&15]
+			w >>= 4
+		}
+	}
+	return id
+}
+
+// intn draws 0..n-1.
+func (m *Machine) intn(n int) int { return int((m.rnd.Uint64() >> 1) % uint64(n)) }

@@ -1,0 +1,157 @@
+package cluster
+
+// Settings are the directives the machine obeys and the switches between the
+// behaviours of the families. DefaultSettings gives the documented defaults;
+// Machine.Configure changes them at run time.
+type Settings struct {
+	// NodeTimeout is T of the specification.
+	NodeTimeout Millis
+	// PingInterval is the age of the last pong that asks for a ping; 0 = T/2.
+	PingInterval Millis
+
+	// Ports are what this node announces, each already resolved from the
+	// announce directive or the listening port; 0 where it does not serve. Its
+	// IP is AnnounceIP, which is empty if peers shall find the address out.
+	Ports      Addr
+	AnnounceIP string
+	Hostname   string
+	Nodename   string
+	ClientIPv4 string
+	ClientIPv6 string
+
+	// TLSCluster: the bus speaks TLS, so the "bus's own kind" of client port
+	// is the TLS port. TLSReplication: replicas connect to the TLS port.
+	TLSCluster     bool
+	TLSReplication bool
+
+	ReplicaValidityFactor int64  // 0 = any data age may be promoted
+	ReplPingPeriod        Millis // repl-ping-replica-period
+	ReplicaNoFailover     bool
+	MigrationBarrier      int
+	AllowReplicaMigration bool
+	RequireFullCoverage   bool
+	BlacklistTTL          Millis
+	ManualFailoverTimeout Millis
+
+	// ModuleNoFailover and ModuleNoRedirect are set by modules: no automatic
+	// failover and replica migration; no slot ownership.
+	ModuleNoFailover bool
+	ModuleNoRedirect bool
+
+	// LightMessages announces that this node takes light PUBLISH, PUBLISHSHARD
+	// and MODULE (flag bits 11 and 12).
+	LightMessages bool
+
+	// VoteSpacing refuses a second vote for replicas of the same primary within
+	// 2T, as Redis does and Valkey 8 does not (8.4 rule 5).
+	VoteSpacing bool
+	// SlotlessFailover lets a replica stand for election although its primary
+	// owns no slot, as Valkey 8 does and Redis does not.
+	SlotlessFailover bool
+
+	// ElectionDelay is the fixed part and ElectionJitter the bound of the
+	// random part of the delay before an election; RankDelay and
+	// FailedPrimaryRankDelay are added once per rank (8.1 rule 4).
+	ElectionDelay          Millis
+	ElectionJitter         Millis
+	RankDelay              Millis
+	FailedPrimaryRankDelay Millis
+
+	// DisableRandomPing skips 5.2 step 3 (DEBUG DISABLE-CLUSTER-RANDOM-PING).
+	DisableRandomPing bool
+
+	// NoViews saves the cost of views in worlds that do not read them:
+	// Ready.View stays nil; Machine.View still builds one on demand.
+	NoViews bool
+
+	// Keys tells about the node's keys; nil means that there are none.
+	Keys Keyspace
+}
+
+// DefaultSettings are the documented defaults, Valkey 8's where families
+// differ. The caller fills in ports and keys.
+func DefaultSettings() Settings {
+	return Settings{
+		NodeTimeout:            15000,
+		ReplicaValidityFactor:  10,
+		ReplPingPeriod:         10000,
+		MigrationBarrier:       1,
+		AllowReplicaMigration:  true,
+		RequireFullCoverage:    true,
+		BlacklistTTL:           60000,
+		ManualFailoverTimeout:  5000,
+		LightMessages:          true,
+		SlotlessFailover:       true,
+		ElectionDelay:          500,
+		ElectionJitter:         500,
+		RankDelay:              1000,
+		FailedPrimaryRankDelay: 500,
+	}
+}
+
+// Constants of the protocol, spec 5.1.
+const (
+	minHandshakeTimeout Millis = 1000 // handshakes live max(T, this)
+	randomPingTicks            = 10   // ticks between two random pings
+	randomPingDraws            = 5
+	writableDelay       Millis = 2000 // a primary stays in state fail after start
+	minRejoinDelay      Millis = 500
+	maxRejoinDelay      Millis = 5000
+	migrationDelay      Millis = 5000 // of continuous orphanhood
+	minVoteTimeout      Millis = 2000
+	gossipFutureSlack   Millis = 500 // a gossiped pong may lie this far ahead
+	reportTimeouts             = 2   // a failure report lives this many T
+	failUndoTimeouts           = 2
+	voteSpacingTimeouts        = 2
+)
+
+func (s *Settings) handshakeTimeout() Millis { return max(s.NodeTimeout, minHandshakeTimeout) }
+
+func (s *Settings) pingInterval() Millis {
+	if s.PingInterval > 0 {
+		return s.PingInterval
+	}
+	return s.NodeTimeout / 2
+}
+
+func (s *Settings) rejoinDelay() Millis {
+	return min(max(s.NodeTimeout, minRejoinDelay), maxRejoinDelay)
+}
+
+// addrFromWire sorts the two client ports of a header or gossip entry by kind.
+func (s *Settings) addrFromWire(ip string, port, pport, bus uint16) Addr {
+	if s.TLSCluster {
+		return Addr{IP: ip, Port: pport, TLSPort: port, BusPort: bus}
+	}
+	return Addr{IP: ip, Port: port, TLSPort: pport, BusPort: bus}
+}
+
+// wirePorts is the inverse of addrFromWire.
+func (s *Settings) wirePorts(a Addr) (port, pport uint16) {
+	if s.TLSCluster {
+		return a.TLSPort, a.Port
+	}
+	return a.Port, a.TLSPort
+}
+
+// replPort is the port a replica connects to at address a.
+func (s *Settings) replPort(a Addr) uint16 {
+	if s.TLSReplication {
+		return a.TLSPort
+	}
+	return a.Port
+}
+
+func (s *Settings) keys() int {
+	if s.Keys == nil {
+		return 0
+	}
+	return s.Keys.Keys()
+}
+
+func (s *Settings) keysInSlot(slot int) int {
+	if s.Keys == nil {
+		return 0
+	}
+	return s.Keys.KeysInSlot(slot)
+}

@@ -1,0 +1,360 @@
+package cluster
+
+// Slot ownership and the epochs that order claims to it (spec 7).
+//
+// owners, the nodes' slot sets and their counts always agree: bindSlot and
+// unbind are the only writers.
+
+// bindSlot makes n the owner of an unowned slot.
+func (m *Machine) bindSlot(slot int, n *node) {
+	if m.owners[slot] != NoSlotOwner {
+		panic("cluster: slot already has an owner")
+	}
+	m.owners[slot] = n.idx
+	m.assigned++
+	m.notClaimed.Remove(slot)
+	n.ownSlots().Add(slot)
+	n.slotCount++
+	if n.slotCount == 1 && m.anyReplica() {
+		n.flags |= FlagMigrateTo // 4.1.4
+	}
+	m.slotsChanged(n)
+}
+
+// unbind leaves a slot without owner.
+func (m *Machine) unbind(slot int) {
+	i := m.owners[slot]
+	if i == NoSlotOwner {
+		return
+	}
+	n := m.byIdx[i]
+	m.owners[slot] = NoSlotOwner
+	m.assigned--
+	m.notClaimed.Remove(slot)
+	n.ownSlots().Remove(slot)
+	n.slotCount--
+	if n.slotCount == 0 {
+		n.slots, n.shared = nil, false
+	}
+	m.slotsChanged(n)
+}
+
+func (m *Machine) slotsChanged(n *node) {
+	m.dirtyOwners = true
+	n.view = nil
+	m.viewChanged = true
+}
+
+func (m *Machine) owner(slot int) *node {
+	if i := m.owners[slot]; i != NoSlotOwner {
+		return m.byIdx[i]
+	}
+	return nil
+}
+
+// unclaimed tells whether a slot is free for any claim.
+func (m *Machine) unclaimed(slot int) bool {
+	return m.owners[slot] == NoSlotOwner || m.notClaimed.Has(slot)
+}
+
+func (m *Machine) anyReplica() bool {
+	for _, n := range m.nodes {
+		if len(n.replicas) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// myPrimary is the primary of the local shard as far as known: self if it is one.
+func (m *Machine) myPrimary() *node {
+	if m.self.isPrimary() {
+		return m.self
+	}
+	return m.self.primary
+}
+
+// epochs
+
+// raiseEpoch adopts a higher currentEpoch. It is written with the next save.
+func (m *Machine) raiseEpoch(e uint64) {
+	if e > m.currentEpoch {
+		m.currentEpoch = e
+		m.viewChanged = true
+	}
+}
+
+// learnEpoch stores a newer configEpoch of another node.
+func (m *Machine) learnEpoch(n *node, e uint64) {
+	n.configEpoch = e
+	m.raiseEpoch(e)
+	m.changed(n)
+	m.save(true)
+}
+
+// setOwnEpoch gives self a configEpoch.
+func (m *Machine) setOwnEpoch(e uint64) {
+	m.self.configEpoch = e
+	m.raiseEpoch(e)
+	m.changed(m.self)
+	m.save(true)
+}
+
+// bumpEpoch takes a new epoch without agreement (7.1.4). It returns false if
+// self already has the greatest one.
+func (m *Machine) bumpEpoch() bool {
+	top := m.currentEpoch
+	for _, n := range m.nodes {
+		top = max(top, n.configEpoch)
+	}
+	if m.self.configEpoch != 0 && m.self.configEpoch == top {
+		return false
+	}
+	m.currentEpoch++
+	m.setOwnEpoch(m.currentEpoch)
+	m.todo |= todoPong
+	m.eventX(Event{Level: LevelInfo, What: "new configEpoch taken without agreement", Epoch: m.self.configEpoch, Slot: -1}, nil)
+	return true
+}
+
+// resolveCollision makes the node with the smaller id move on when two primaries
+// have one configEpoch (7.2).
+func (m *Machine) resolveCollision(sender *node) {
+	if !m.self.id.Less(sender.id) {
+		return
+	}
+	m.currentEpoch++
+	m.setOwnEpoch(m.currentEpoch)
+	m.todo |= todoPong
+	m.eventX(Event{Level: LevelInfo, What: "configEpoch collision resolved", Epoch: m.self.configEpoch, Slot: -1}, sender)
+}
+
+// takeRole follows a role change seen in the header of a known sender (7.5). It
+// returns true when the message is stale and nothing else of it may count.
+func (m *Machine) takeRole(sender *node, msg *Message) (stale bool) {
+	if msg.ReplicaOf.IsZero() {
+		if !sender.isPrimary() {
+			m.event(LevelInfo, "node is a primary now", sender)
+			m.makePrimary(sender)
+			m.save(false)
+			m.todo |= todoState
+		}
+		return false
+	}
+	x := m.byID[msg.ReplicaOf]
+	if x == sender || x != nil && x.inHandshake() {
+		x = nil
+	}
+	if x == m.self && m.self.primary == sender {
+		return true // it has not heard yet that self left its slots to it
+	}
+	if !sender.isReplica() {
+		if x != nil && x.shard == sender.shard {
+			if m.epochOf(x) > msg.ConfigEpoch {
+				m.event(LevelInfo, "stale demotion ignored", sender)
+				return true
+			}
+			if x.isReplica() && x != m.self {
+				m.makePrimary(x)
+				if x.configEpoch != msg.ConfigEpoch {
+					m.learnEpoch(x, max(x.configEpoch, msg.ConfigEpoch))
+				}
+			}
+		} else {
+			for slot := range sender.slots.All() {
+				m.unbind(slot)
+			}
+		}
+		sender.flags = sender.flags&^(FlagPrimary|FlagMigrateTo) | FlagReplica
+		m.eventX(Event{Level: LevelInfo, What: "node is a replica now", Other: msg.ReplicaOf, Slot: -1}, sender)
+		m.changed(sender)
+		m.save(false)
+		m.todo |= todoState
+	}
+	if x == nil || sender.primary == x {
+		return false
+	}
+	m.setPrimary(sender, x)
+	if p := m.self.primary; p != nil && p.primary != nil && p.primary != m.self {
+		top := p.primary
+		m.event(LevelInfo, "own primary became a replica, following its primary", top)
+		m.becomeReplica(top, true, top.shard != m.self.shard)
+	}
+	if sender.shard != x.shard {
+		sender.shard = x.shard
+		m.changed(sender)
+	}
+	m.save(false)
+	return false
+}
+
+// makePrimary turns another node into a primary.
+func (m *Machine) makePrimary(n *node) {
+	if n.primary != nil {
+		m.setPrimary(n, nil)
+		n.flags |= FlagMigrateTo
+	}
+	n.flags = n.flags&^FlagReplica | FlagPrimary
+	m.changed(n)
+}
+
+// claim applies that s owns the slots of b with epoch e (7.4).
+func (m *Machine) claim(s *node, e uint64, b *SlotSet) {
+	if s == m.self {
+		return
+	}
+	self, cur := m.self, m.myPrimary()
+	sameShard := s.shard == self.shard
+	var dirty, lost *SlotSet
+	var newPrimary *node
+	for slot := range SlotCount {
+		owner := m.owner(slot)
+		claimed := b.Has(slot)
+		switch {
+		case claimed && owner == s:
+			m.notClaimed.Remove(slot)
+		case claimed && (m.unclaimed(slot) || owner.configEpoch < e):
+			if owner == self && m.cfg.keysInSlot(slot) > 0 {
+				addTo(&dirty, slot)
+			}
+			if owner != nil && owner == cur {
+				newPrimary = s
+				addTo(&lost, slot)
+			}
+			if m.migrating[uint16(slot)] != nil && !sameShard {
+				delete(m.migrating, uint16(slot))
+			}
+			if p := m.importing[uint16(slot)]; p != nil && p != s {
+				if p.shard == s.shard {
+					m.importing[uint16(slot)] = s
+				} else {
+					delete(m.importing, uint16(slot))
+				}
+			}
+			m.unbind(slot)
+			m.bindSlot(slot, s)
+			m.save(true)
+			m.todo |= todoState
+		case !claimed && owner == s:
+			m.notClaimed.Add(slot)
+		}
+		if !claimed {
+			m.closeMarkers(slot, s, e)
+		}
+	}
+	if lost != nil {
+		m.effect(SlotsLost{lost})
+	}
+	if m.cfg.ModuleNoRedirect {
+		return
+	}
+	if newPrimary == nil && self.primary != s && b.Empty() && self.slotCount == 0 &&
+		m.epochOf(self) < e && sameShard {
+		newPrimary = s
+	}
+	switch {
+	case newPrimary != nil && (cur == nil || cur.slotCount == 0) && (m.cfg.AllowReplicaMigration || sameShard):
+		m.event(LevelInfo, "own slots were claimed, becoming a replica", s)
+		m.becomeReplica(s, !sameShard, !sameShard)
+		m.todo |= todoPong | todoState
+		m.save(true)
+	case dirty != nil:
+		m.effect(DropSlotKeys{dirty})
+	}
+}
+
+func addTo(s **SlotSet, slot int) {
+	if *s == nil {
+		*s = new(SlotSet)
+	}
+	(*s).Add(slot)
+}
+
+// closeMarkers looks at the open slots when s does not claim a slot (7.4 rules 4
+// and 5).
+func (m *Machine) closeMarkers(slot int, s *node, e uint64) {
+	if len(m.migrating)+len(m.importing) == 0 {
+		return
+	}
+	if t := m.migrating[uint16(slot)]; t != nil && t != s && t.shard == s.shard &&
+		(t.configEpoch < e || t.isReplica()) {
+		m.migrating[uint16(slot)] = s
+		m.save(true)
+		m.viewChanged = true
+	}
+	if m.importing[uint16(slot)] == s && m.self.isPrimary() {
+		delete(m.importing, uint16(slot))
+		m.viewChanged = true
+		if m.owner(slot) != m.self {
+			m.event(LevelInfo, "source gave the importing slot up, taking it", s)
+			m.unbind(slot)
+			m.bindSlot(slot, m.self)
+			m.bumpEpoch()
+			m.todo |= todoState
+		}
+		m.save(true)
+	}
+}
+
+// correctStale sends UPDATE to a sender whose header claims a slot that someone
+// else holds with a greater epoch (7.6).
+func (m *Machine) correctStale(sender *node, msg *Message) {
+	if owner := m.staleSlot(sender, msg); owner != nil {
+		m.sendUpdate(sender, owner)
+	}
+}
+
+// staleSlot finds the owner of the first slot of msg that the sender has lost.
+func (m *Machine) staleSlot(sender *node, msg *Message) *node {
+	for slot := range msg.Slots.All() {
+		owner := m.owner(slot)
+		if owner != nil && owner != sender && !m.notClaimed.Has(slot) && owner.configEpoch > msg.ConfigEpoch {
+			return owner
+		}
+	}
+	return nil
+}
+
+func (m *Machine) sendUpdate(to, about *node) {
+	if to.out == nil {
+		return
+	}
+	slots := about.shareSlots()
+	for slot := range slots.All() {
+		if m.notClaimed.Has(slot) {
+			c := *about.slots
+			for i := range c {
+				c[i] &^= m.notClaimed[i]
+			}
+			slots = &c
+			break
+		}
+	}
+	msg := m.header(TypeUpdate)
+	msg.Update = &Update{ConfigEpoch: about.configEpoch, Node: about.id, Slots: slots}
+	m.send(to.out, msg)
+}
+
+// recvUpdate takes what a member knows better (7.6 rule 4).
+func (m *Machine) recvUpdate(sender *node, msg *Message) {
+	u := msg.Update
+	if sender == nil || u == nil {
+		return
+	}
+	n := m.byID[u.Node]
+	if n == nil || n.inHandshake() {
+		return
+	}
+	if n == m.self {
+		m.event(LevelDebug, "UPDATE about this node ignored", sender)
+		return
+	}
+	if n.configEpoch >= u.ConfigEpoch {
+		return
+	}
+	if !n.isPrimary() {
+		m.makePrimary(n)
+	}
+	m.learnEpoch(n, u.ConfigEpoch)
+	m.claim(n, u.ConfigEpoch, u.Slots)
+}

@@ -1,0 +1,52 @@
+package cluster
+
+// evaluate decides whether the cluster serves (7.8).
+func (m *Machine) evaluate() {
+	now := m.now.Mono
+	if m.firstEval == 0 {
+		m.firstEval = now
+	}
+	state := StateOK
+	reason := ""
+	size, reachable := 0, 0
+	for _, n := range m.nodes {
+		if n.slotCount > 0 && m.cfg.RequireFullCoverage && n.isFail() {
+			state, reason = StateFail, "an owner of slots failed"
+		}
+		if n.votingPrimary() {
+			size++
+			if !n.is(FlagFail | FlagPFail) {
+				reachable++
+			}
+		}
+	}
+	if m.cfg.RequireFullCoverage && m.assigned < SlotCount {
+		state, reason = StateFail, "slots without owner"
+	}
+	if m.size != size {
+		m.size = size
+		m.viewChanged = true
+	}
+	// The size above is kept even now, unlike elsewhere: with the size of a
+	// node just started, one vote would pass for a quorum.
+	if m.self.isPrimary() && m.state == StateFail && now-m.firstEval < writableDelay {
+		return
+	}
+	if reachable < m.quorum() {
+		state, reason = StateFail, "majority of primaries unreachable"
+		m.minorityTime = now
+	}
+	if state == m.state {
+		return
+	}
+	if state == StateOK && m.self.isPrimary() && m.minorityTime != 0 && now-m.minorityTime < m.cfg.rejoinDelay() {
+		return
+	}
+	m.state = state
+	m.viewChanged = true
+	if state == StateOK {
+		m.event(LevelInfo, "cluster state: ok", nil)
+	} else {
+		m.eventX(Event{Level: LevelWarn, What: "cluster state: fail", Info: reason, Slot: -1}, nil)
+	}
+}
