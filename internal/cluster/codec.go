@@ -1,0 +1,558 @@
+package cluster
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+)
+
+// The bytes of a bus message, all integers big endian (spec section 3).
+//
+// Full header:
+//
+//	| RCmb | totlen u32 | ver u16 | port u16 | type u16 | count u16 |
+//	0      4            8         10         12         14          16
+//	| currentEpoch u64 | configEpoch u64 | offset u64 | sender 40 |
+//	16                 24                32           40          80
+//	| slots 2048 | replicaof 40 | ip 46 | extensions u16 | zero 30 |
+//	80           2128           2168    2214             2216      2246
+//	| pport u16 | cport u16 | flags u16 | state u8 | mflags 3 | data ...
+//	2246        2248        2250        2252       2253       2256
+//
+// Light header, type with bit 15 set:
+//
+//	| RCmb | totlen u32 | ver u16 | zero u16 | type u16 | zero u16 | data ...
+//	0      4            8         10         12         14         16
+//
+// Gossip entry, count of them open the data of PING, PONG and MEET:
+//
+//	| id 40 | ping_sent s u32 | pong_received s u32 | ip 46 |
+//	0       40                44                    48      94
+//	| port u16 | cport u16 | flags u16 | pport u16 | zero u16 |
+//	94         96          98          100         102        104
+//
+// Ping extension, they follow the gossip; length covers all of it:
+//
+//	| length u32 | type u16 | zero u16 | data, zero padded to 8 ...
+//	0            4          6          8
+const (
+	signature    = "RCmb"
+	busVersion   = 1
+	headerLen    = 2256
+	lightLen     = 16
+	gossipLen    = 104
+	ipLen        = 46 // NUL padded, the last byte always NUL
+	extHeaderLen = 8
+	lightBit     = 0x8000
+
+	offTotlen       = 4
+	offVersion      = 8
+	offPort         = 10
+	offType         = 12
+	offCount        = 14
+	offCurrentEpoch = 16
+	offConfigEpoch  = 24
+	offOffset       = 32
+	offSender       = 40
+	offSlots        = 80
+	offReplicaOf    = 2128
+	offIP           = 2168
+	offExtensions   = 2214
+	offPPort        = 2246
+	offCPort        = 2248
+	offFlags        = 2250
+	offState        = 2252
+	offMFlags       = 2253
+
+	updateLen     = 8 + IDLen + SlotCount/8
+	publishHeader = 4 + 4     // channel length, payload length
+	moduleHeader  = 8 + 4 + 1 // module id, payload length, kind
+
+	// FrameHead is how many bytes of a message FrameLen needs: up to and
+	// including the type.
+	FrameHead = 14
+
+	// Peers read an extension's length modulo 65536, so one that long means
+	// different things to different nodes: never sent, never accepted.
+	maxExtLen = 1<<16 - 8
+)
+
+// Ping extension types, spec 3.7. Type 4 means two things: see decodeExt.
+const (
+	extHostname uint16 = iota
+	extNodename
+	extForgotten
+	extShardID
+	extIPv4OrSecret
+	extIPv6
+	extClientPort
+	extClientTLSPort
+	extZone
+)
+
+// ErrCloseLink marks bytes that are no bus stream: the link is of no more use.
+var ErrCloseLink = errors.New("broken bus framing")
+
+// ErrDiscard marks a complete message that must be dropped without effect; the
+// link stays open.
+var ErrDiscard = errors.New("malformed bus message")
+
+func discard(format string, args ...any) error {
+	return fmt.Errorf("cluster: "+format+": %w", append(args, ErrDiscard)...)
+}
+
+// Encode appends the bytes of m to dst. Of a PING, PONG or MEET the extensions
+// are written only if m has MFlagExtData, since a receiver looks at them only
+// then. A message of an unknown type is its header. Encode panics on a Message
+// that no layout can hold (a light PING, more than 65535 gossip entries, texts
+// of 64 KiB); texts of addresses are cut to 45 bytes.
+func Encode(dst []byte, m *Message) []byte {
+	start := len(dst)
+	if m.Light {
+		if m.Type != TypePublish && m.Type != TypePublishShard && m.Type != TypeModule {
+			panic(fmt.Sprintf("cluster: encode: no light form of %v", m.Type))
+		}
+		dst = append(dst, signature...)
+		dst = append(dst, 0, 0, 0, 0, 0, busVersion, 0, 0)
+		dst = be16(dst, uint16(m.Type)|lightBit)
+		dst = append(dst, 0, 0)
+	} else {
+		dst = encodeHeader(dst, m)
+	}
+	switch m.Type {
+	case TypePing, TypePong, TypeMeet:
+		if len(m.Gossip) > 1<<16-1 {
+			panic(fmt.Sprintf("cluster: encode: %d gossip entries", len(m.Gossip)))
+		}
+		binary.BigEndian.PutUint16(dst[start+offCount:], uint16(len(m.Gossip)))
+		for i := range m.Gossip {
+			dst = encodeGossip(dst, &m.Gossip[i])
+		}
+		if m.MFlags&MFlagExtData != 0 {
+			var n int
+			dst, n = encodeExtensions(dst, &m.Ext)
+			binary.BigEndian.PutUint16(dst[start+offExtensions:], uint16(n))
+		}
+	case TypeFail:
+		dst = append(dst, m.Fail[:]...)
+	case TypePublish, TypePublishShard:
+		dst = be32(dst, uint32(len(m.Pub.Channel)))
+		dst = be32(dst, uint32(len(m.Pub.Payload)))
+		dst = append(dst, m.Pub.Channel...)
+		dst = append(dst, m.Pub.Payload...)
+	case TypeUpdate:
+		dst = binary.BigEndian.AppendUint64(dst, m.Update.ConfigEpoch)
+		dst = append(dst, m.Update.Node[:]...)
+		dst = appendSlots(dst, m.Update.Slots)
+	case TypeModule:
+		dst = binary.LittleEndian.AppendUint64(dst, m.Module.ID)
+		dst = be32(dst, uint32(len(m.Module.Payload)))
+		dst = append(dst, m.Module.Kind)
+		dst = append(dst, m.Module.Payload...)
+	}
+	total := len(dst) - start
+	if uint64(total) > 1<<32-1 {
+		panic(fmt.Sprintf("cluster: encode: %v of %d bytes", m.Type, total))
+	}
+	binary.BigEndian.PutUint32(dst[start+offTotlen:], uint32(total))
+	return dst
+}
+
+func encodeHeader(dst []byte, m *Message) []byte {
+	dst = append(dst, signature...)
+	dst = append(dst, 0, 0, 0, 0) // totlen, once known
+	dst = be16(dst, busVersion)
+	dst = be16(dst, m.Port)
+	dst = be16(dst, uint16(m.Type))
+	dst = append(dst, 0, 0) // count
+	dst = binary.BigEndian.AppendUint64(dst, m.CurrentEpoch)
+	dst = binary.BigEndian.AppendUint64(dst, m.ConfigEpoch)
+	dst = binary.BigEndian.AppendUint64(dst, m.Offset)
+	dst = append(dst, m.Sender[:]...)
+	dst = appendSlots(dst, m.Slots)
+	dst = append(dst, m.ReplicaOf[:]...)
+	dst = appendIP(dst, m.IP)
+	dst = append(dst, zeros[:offPPort-offExtensions]...)
+	dst = be16(dst, m.PPort)
+	dst = be16(dst, m.BusPort)
+	dst = be16(dst, uint16(m.Flags))
+	return append(dst, m.State, m.MFlags, 0, 0)
+}
+
+func encodeGossip(dst []byte, g *GossipEntry) []byte {
+	dst = append(dst, g.Node[:]...)
+	dst = be32(dst, g.PingSentSec)
+	dst = be32(dst, g.PongRecvSec)
+	dst = appendIP(dst, g.IP)
+	dst = be16(dst, g.Port)
+	dst = be16(dst, g.BusPort)
+	dst = be16(dst, uint16(g.Flags))
+	dst = be16(dst, g.PPort)
+	return append(dst, 0, 0)
+}
+
+// encodeExtensions appends the extensions present in e in the order Valkey
+// sends them, then those of later versions, last Redis 8's secret. It returns
+// their number.
+func encodeExtensions(dst []byte, e *Extensions) ([]byte, int) {
+	n := 0
+	text := func(kind uint16, s string) {
+		if s == "" {
+			return
+		}
+		size := extHeaderLen + (len(s)+1+7)&^7
+		if size > maxExtLen {
+			panic(fmt.Sprintf("cluster: encode: extension %d of %d bytes", kind, size))
+		}
+		dst = extHeader(dst, kind, size)
+		dst = append(dst, s...)
+		dst = append(dst, zeros[:size-extHeaderLen-len(s)]...)
+		n++
+	}
+	port := func(kind, p uint16) {
+		if p != 0 {
+			dst = be16(extHeader(dst, kind, 16), p)
+			dst = append(dst, zeros[:6]...)
+			n++
+		}
+	}
+	text(extHostname, e.Hostname)
+	text(extNodename, e.Nodename)
+	text(extIPv4OrSecret, e.ClientIPv4)
+	text(extIPv6, e.ClientIPv6)
+	if len(e.Forgotten) > 1<<15 {
+		panic(fmt.Sprintf("cluster: encode: %d forgotten nodes", len(e.Forgotten)))
+	}
+	for i := range e.Forgotten {
+		dst = extHeader(dst, extForgotten, extHeaderLen+IDLen+8)
+		dst = append(dst, e.Forgotten[i].Node[:]...)
+		dst = binary.BigEndian.AppendUint64(dst, e.Forgotten[i].TTLSec)
+		n++
+	}
+	if !e.ShardID.IsZero() {
+		dst = append(extHeader(dst, extShardID, extHeaderLen+IDLen), e.ShardID[:]...)
+		n++
+	}
+	port(extClientPort, e.ClientPort)
+	port(extClientTLSPort, e.ClientTLSPort)
+	text(extZone, e.Zone)
+	if len(e.Secret) == IDLen {
+		dst = append(extHeader(dst, extIPv4OrSecret, extHeaderLen+IDLen), e.Secret...)
+		n++
+	}
+	return dst, n
+}
+
+func extHeader(dst []byte, kind uint16, size int) []byte {
+	dst = be32(dst, uint32(size))
+	dst = be16(dst, kind)
+	return append(dst, 0, 0)
+}
+
+// Decode reads one complete message, frame being exactly its bytes as FrameLen
+// cut them off. The error is ErrDiscard or ErrCloseLink, wrapped with what was
+// wrong. The payloads of Pub and Module are views into frame; nothing else is.
+func Decode(frame []byte) (*Message, error) {
+	var d Decoder
+	return d.Decode(frame)
+}
+
+// A Decoder is a Decode that remembers the addresses and slot sets it has seen:
+// they hardly ever change, and handing out the same immutable values again
+// spares most of the allocation and lets receivers compare sets by pointer. The
+// zero value is ready. Not for concurrent use.
+type Decoder struct {
+	ips  map[string]string
+	sets map[NodeID]*SlotSet // the last set of each sender
+}
+
+// maxRemembered bounds both tables of a Decoder; a full one starts again.
+const maxRemembered = 8192
+
+// Decode is like the function Decode.
+func (d *Decoder) Decode(frame []byte) (*Message, error) {
+	n, err := FrameLen(frame)
+	if err != nil {
+		return nil, err
+	}
+	if n == 0 || n != len(frame) {
+		return nil, fmt.Errorf("cluster: frame of %d bytes says %d: %w", len(frame), n, ErrCloseLink)
+	}
+	if v := binary.BigEndian.Uint16(frame[offVersion:]); v != busVersion {
+		return nil, discard("message version %d", v)
+	}
+	kind := binary.BigEndian.Uint16(frame[offType:])
+	m := &Message{Type: Type(kind &^ lightBit)}
+	if kind&lightBit != 0 {
+		m.Light = true
+		switch m.Type {
+		case TypePublish, TypePublishShard:
+			err = decodePublish(m, frame[lightLen:])
+		case TypeModule:
+			err = decodeModule(m, frame[lightLen:])
+		default:
+			err = discard("light message of type %d", m.Type)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return m, nil
+	}
+	data := frame[headerLen:]
+	m.MFlags = frame[offMFlags]
+	switch m.Type {
+	case TypePing, TypePong, TypeMeet:
+		// Validated and read below, once the sender's flags are known.
+	case TypeFail:
+		if len(data) != IDLen {
+			return nil, badLength(m.Type, frame)
+		}
+		m.Fail = NodeID(data)
+	case TypePublish, TypePublishShard:
+		if err := decodePublish(m, data); err != nil {
+			return nil, err
+		}
+	case TypeAuthRequest, TypeAuthAck, TypeMFStart:
+		if len(data) != 0 {
+			return nil, badLength(m.Type, frame)
+		}
+	case TypeUpdate:
+		if len(data) != updateLen {
+			return nil, badLength(m.Type, frame)
+		}
+		m.Update = &Update{
+			ConfigEpoch: binary.BigEndian.Uint64(data),
+			Node:        NodeID(data[8:]),
+		}
+		m.Update.Slots = d.slots(m.Update.Node, data[8+IDLen:])
+	case TypeModule:
+		if err := decodeModule(m, data); err != nil {
+			return nil, err
+		}
+	}
+	m.Port = binary.BigEndian.Uint16(frame[offPort:])
+	m.PPort = binary.BigEndian.Uint16(frame[offPPort:])
+	m.BusPort = binary.BigEndian.Uint16(frame[offCPort:])
+	m.CurrentEpoch = binary.BigEndian.Uint64(frame[offCurrentEpoch:])
+	m.ConfigEpoch = binary.BigEndian.Uint64(frame[offConfigEpoch:])
+	m.Offset = binary.BigEndian.Uint64(frame[offOffset:])
+	m.Sender = NodeID(frame[offSender:])
+	m.ReplicaOf = NodeID(frame[offReplicaOf:])
+	m.Flags = Flags(binary.BigEndian.Uint16(frame[offFlags:]))
+	m.State = frame[offState]
+	if m.Type <= TypeMeet {
+		count := int(binary.BigEndian.Uint16(frame[offCount:]))
+		exts := int(binary.BigEndian.Uint16(frame[offExtensions:]))
+		if m.MFlags&MFlagExtData == 0 {
+			exts = 0
+		}
+		if err := d.decodePing(m, data, count, exts); err != nil {
+			return nil, err
+		}
+	}
+	m.IP = d.ip(frame[offIP:])
+	m.Slots = d.slots(m.Sender, frame[offSlots:])
+	return m, nil
+}
+
+func badLength(t Type, frame []byte) error {
+	return discard("%v of %d bytes", t, len(frame))
+}
+
+func decodePublish(m *Message, data []byte) error {
+	if len(data) < publishHeader {
+		return discard("%v without lengths", m.Type)
+	}
+	c := uint64(binary.BigEndian.Uint32(data))
+	p := uint64(binary.BigEndian.Uint32(data[4:]))
+	data = data[publishHeader:]
+	if c+p != uint64(len(data)) {
+		return discard("%v of %d + %d bytes in %d", m.Type, c, p, len(data))
+	}
+	m.Pub = &Publish{Channel: data[:c:c], Payload: data[c:]}
+	return nil
+}
+
+func decodeModule(m *Message, data []byte) error {
+	if len(data) < moduleHeader {
+		return discard("module message without header")
+	}
+	if n := uint64(binary.BigEndian.Uint32(data[8:])); n != uint64(len(data)-moduleHeader) {
+		return discard("module message of %d bytes in %d", n, len(data)-moduleHeader)
+	}
+	m.Module = &Module{
+		ID:      binary.LittleEndian.Uint64(data),
+		Kind:    data[12],
+		Payload: data[moduleHeader:],
+	}
+	return nil
+}
+
+// decodePing reads gossip and extensions in the order of spec 3.6: the count
+// must fit, then each extension, then the sum must be exact.
+func (d *Decoder) decodePing(m *Message, data []byte, count, exts int) error {
+	if count*gossipLen > len(data) {
+		return discard("%v with %d gossip entries in %d bytes", m.Type, count, len(data))
+	}
+	gossip, rest := data[:count*gossipLen], data[count*gossipLen:]
+	for range exts {
+		if len(rest) < extHeaderLen {
+			return discard("%v: extension header in %d bytes", m.Type, len(rest))
+		}
+		n := uint64(binary.BigEndian.Uint32(rest))
+		if n < extHeaderLen || n%8 != 0 || n > uint64(len(rest)) || n > maxExtLen {
+			return discard("%v: extension of length %d in %d bytes", m.Type, n, len(rest))
+		}
+		kind := binary.BigEndian.Uint16(rest[4:])
+		if err := m.Ext.decode(kind, rest[extHeaderLen:n], m.Flags); err != nil {
+			return err
+		}
+		rest = rest[n:]
+	}
+	if len(rest) != 0 {
+		return discard("%v: %d bytes too long", m.Type, len(rest))
+	}
+	if count > 0 {
+		m.Gossip = make([]GossipEntry, count)
+		for i := range m.Gossip {
+			d.decodeGossip(&m.Gossip[i], gossip[i*gossipLen:])
+		}
+	}
+	return nil
+}
+
+func (d *Decoder) decodeGossip(g *GossipEntry, b []byte) {
+	b = b[:gossipLen]
+	g.Node = NodeID(b)
+	g.PingSentSec = binary.BigEndian.Uint32(b[40:])
+	g.PongRecvSec = binary.BigEndian.Uint32(b[44:])
+	g.IP = d.ip(b[48:])
+	g.Port = binary.BigEndian.Uint16(b[94:])
+	g.BusPort = binary.BigEndian.Uint16(b[96:])
+	g.Flags = Flags(binary.BigEndian.Uint16(b[98:]))
+	g.PPort = binary.BigEndian.Uint16(b[100:])
+}
+
+// decode reads the data of one extension. Of a repeated one the last counts,
+// except that forgotten nodes add up. Type 4 is a client's IPv4 address from
+// Valkey, which alone sets bit LightPubSub in its header, and 40 bytes of
+// secret from Redis 8: taking one for the other would spread the secret as an
+// address (spec 3.7.6).
+func (e *Extensions) decode(kind uint16, data []byte, sender Flags) error {
+	switch kind {
+	case extHostname:
+		return extText(&e.Hostname, kind, data)
+	case extNodename:
+		return extText(&e.Nodename, kind, data)
+	case extForgotten:
+		if len(data) < IDLen+8 {
+			return discard("extension %d with %d bytes of data", kind, len(data))
+		}
+		e.Forgotten = append(e.Forgotten, Forgotten{NodeID(data), binary.BigEndian.Uint64(data[IDLen:])})
+	case extShardID:
+		if len(data) < IDLen {
+			return discard("extension %d with %d bytes of data", kind, len(data))
+		}
+		e.ShardID = NodeID(data)
+	case extIPv4OrSecret:
+		if !sender.Has(FlagLightPubSub) {
+			if len(data) == IDLen {
+				e.Secret = bytes.Clone(data)
+			}
+			return nil
+		}
+		var ip string
+		if err := extText(&ip, kind, data); err != nil {
+			return err
+		}
+		if a, err := netip.ParseAddr(ip); err == nil && a.Is4() {
+			e.ClientIPv4 = ip
+		}
+	case extIPv6:
+		return extText(&e.ClientIPv6, kind, data)
+	case extClientPort, extClientTLSPort:
+		if len(data) < 2 {
+			return discard("extension %d with %d bytes of data", kind, len(data))
+		}
+		port := binary.BigEndian.Uint16(data)
+		if kind == extClientPort {
+			e.ClientPort = port
+		} else {
+			e.ClientTLSPort = port
+		}
+	case extZone:
+		return extText(&e.Zone, kind, data)
+	}
+	return nil // an unknown type is skipped
+}
+
+func extText(to *string, kind uint16, data []byte) error {
+	if len(data) == 0 || data[len(data)-1] != 0 {
+		return discard("extension %d without final NUL", kind)
+	}
+	*to = string(data[:bytes.IndexByte(data, 0)])
+	return nil
+}
+
+// ip reads an address of 46 bytes, ended by NUL. The last byte is never part
+// of it, whatever it holds.
+func (d *Decoder) ip(b []byte) string {
+	b = b[:ipLen-1]
+	if i := bytes.IndexByte(b, 0); i >= 0 {
+		b = b[:i]
+	}
+	if len(b) == 0 {
+		return ""
+	}
+	if s, ok := d.ips[string(b)]; ok {
+		return s
+	}
+	if d.ips == nil || len(d.ips) >= maxRemembered {
+		d.ips = make(map[string]string)
+	}
+	s := string(b)
+	d.ips[s] = s
+	return s
+}
+
+// slots reads a bitmap, nil if it is empty.
+func (d *Decoder) slots(node NodeID, b []byte) *SlotSet {
+	set := (*SlotSet)(b)
+	if *set == noSlots {
+		return nil
+	}
+	if last := d.sets[node]; last != nil && *last == *set {
+		return last
+	}
+	if d.sets == nil || len(d.sets) >= maxRemembered {
+		d.sets = make(map[NodeID]*SlotSet)
+	}
+	own := *set
+	d.sets[node] = &own
+	return &own
+}
+
+var (
+	zeros   [64]byte
+	noSlots SlotSet
+)
+
+func be16(dst []byte, v uint16) []byte { return binary.BigEndian.AppendUint16(dst, v) }
+func be32(dst []byte, v uint32) []byte { return binary.BigEndian.AppendUint32(dst, v) }
+
+func appendSlots(dst []byte, s *SlotSet) []byte {
+	if s == nil {
+		s = &noSlots
+	}
+	return append(dst, s[:]...)
+}
+
+func appendIP(dst []byte, ip string) []byte {
+	if len(ip) > ipLen-1 {
+		ip = ip[:ipLen-1]
+	}
+	dst = append(dst, ip...)
+	return append(dst, zeros[:ipLen-len(ip)]...)
+}
