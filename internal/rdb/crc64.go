@@ -1,0 +1,51 @@
+package rdb
+
+import "encoding/binary"
+
+// The checksum is CRC-64 with the polynomial of David T. Jones, reflected, with
+// initial value and final xor 0. hash/crc64 can compute it (inverted before and
+// after), but for a polynomial it does not know it rebuilds its wide tables on
+// every call, so the tables are held here.
+const crcPoly = 0x95ac9329ac4bc9b5 // ad93d23594c935a9 with its bits reversed
+
+// crcTables[0] advances the checksum by one byte; crcTables[k] by one byte that
+// is followed by k zero bytes, which lets eight bytes be taken at a time.
+var crcTables = makeCRCTables()
+
+func makeCRCTables() *[8][256]uint64 {
+	var t [8][256]uint64
+	for i := range 256 {
+		c := uint64(i)
+		for range 8 {
+			if c&1 != 0 {
+				c = c>>1 ^ crcPoly
+			} else {
+				c >>= 1
+			}
+		}
+		t[0][i] = c
+	}
+	for k := 1; k < 8; k++ {
+		for i := range 256 {
+			c := t[k-1][i]
+			t[k][i] = t[0][c&0xff] ^ c>>8
+		}
+	}
+	return &t
+}
+
+// CRC64 carries the checksum crc over p. A fresh checksum starts at 0, and
+// CRC64(CRC64(0, a), b) is the checksum of a followed by b.
+func CRC64(crc uint64, p []byte) uint64 {
+	t := crcTables
+	for len(p) >= 8 {
+		crc ^= binary.LittleEndian.Uint64(p)
+		crc = t[7][crc&0xff] ^ t[6][crc>>8&0xff] ^ t[5][crc>>16&0xff] ^ t[4][crc>>24&0xff] ^
+			t[3][crc>>32&0xff] ^ t[2][crc>>40&0xff] ^ t[1][crc>>48&0xff] ^ t[0][crc>>56]
+		p = p[8:]
+	}
+	for _, b := range p {
+		crc = t[0][byte(crc)^b] ^ crc>>8
+	}
+	return crc
+}
