@@ -12,9 +12,9 @@ import (
 // ascending order of score, then of the member's bytes. Scores are integers
 // where they have no fraction, else text.
 
-// AppendScore appends a score's text: an integer without exponent where the
-// value is one that int64 and float64 share, else the shortest text that reads
-// back as the same value; inf and -inf.
+// AppendScore appends a score's text as a listpack holds it, which reads back
+// as the same value: an integer without exponent where int64 has room for it,
+// else the shortest text; inf and -inf; 0 for -0.
 func AppendScore(dst []byte, f float64) []byte {
 	if v, ok := scoreAsInt(f); ok {
 		return strconv.AppendInt(dst, v, 10)
@@ -29,7 +29,7 @@ func AppendScore(dst []byte, f float64) []byte {
 }
 
 func scoreAsInt(f float64) (int64, bool) {
-	if f > -1<<53 && f < 1<<53 && f == math.Trunc(f) {
+	if f > -1<<62 && f < 1<<62 && f == math.Trunc(f) {
 		return int64(f), true // -0 becomes 0
 	}
 	return 0, false

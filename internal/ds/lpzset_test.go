@@ -82,7 +82,7 @@ func TestAppendScore(t *testing.T) {
 		want string
 	}{
 		{0, "0"}, {math.Copysign(0, -1), "0"}, {3, "3"}, {-17, "-17"}, {0.1, "0.1"}, {1.5e-7, "1.5e-07"},
-		{1e17, "1e+17"}, {1e21, "1e+21"}, {math.Inf(1), "inf"}, {math.Inf(-1), "-inf"}, {4503599627370496, "4503599627370496"},
+		{1e17, "100000000000000000"}, {1e21, "1e+21"}, {math.Inf(1), "inf"}, {math.Inf(-1), "-inf"}, {4503599627370496, "4503599627370496"},
 	} {
 		if got := string(AppendScore(nil, tt.f)); got != tt.want {
 			t.Errorf("AppendScore(%v) = %s, want %s", tt.f, got, tt.want)

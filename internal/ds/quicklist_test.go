@@ -81,7 +81,7 @@ func TestQuicklistModel(t *testing.T) {
 			q := InitQuicklist(a, hdr)
 			var model []string
 			longest := 0
-			for step := range 1500 {
+			for step := range 800 {
 				what := modelStep(t, r, q, &model, fill)
 				longest = max(longest, q.NodeCount())
 				checkList(t, q, model, fmt.Sprintf("step %d, %s", step, what))
