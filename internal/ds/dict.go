@@ -164,35 +164,71 @@ func (d *Dict) of(region []byte, hash uint64) (t table, old bool) {
 // four million entries that it returns belongs to another key, so the caller
 // must compare. It is valid until the next change of the Dict.
 type Probe struct {
-	t    table
-	tag  uint64
+	b    *bucket // the one looked at
 	e    uint64
-	i    uint32 // bucket
-	left uint32 // buckets not yet looked at, i included
-	hits uint8  // bit per entry of bucket i that matches and was not returned
-	full bool   // bucket i is full
+	hits uint8 // bit per entry of b that matches and was not returned
+	d    *Dict
+	h    *mem.Heap
+	hash uint64
+	i    uint32 // buckets from home to b
 }
 
 // Probe starts a walk: p := d.Probe(h, hash); for p.Next() { ... p.Ref() ... }
 func (d *Dict) Probe(h *mem.Heap, hash uint64) Probe {
-	p := Probe{tag: hash >> hashShift << hashShift}
 	if d.n == 0 {
-		return p
+		return Probe{b: &noBucket}
 	}
-	p.t, _ = d.of(h.Region(), hash)
-	p.i, p.left = homeOf(hash, p.t.n), p.t.n
-	p.load()
-	return p
+	region := h.Region()
+	base, n := d.table&^dictFlags, d.n
+	if d.table&dictMoving != 0 {
+		t, _ := d.of(region, hash)
+		base, n = t.base, t.n
+	}
+	b := (*bucket)(unsafe.Pointer(&region[base+uint64(homeOf(hash, n))*bucketSize:][:bucketSize][0]))
+	return Probe{b: b, hits: matches(b, hash), d: d, h: h, hash: hash}
 }
 
-// load compares the eight entries of bucket i without a branch: a loop that
-// stops at the hit costs a mispredicted branch on nearly every call.
-func (p *Probe) load() {
-	b := p.t.bucket(p.i)
-	p.hits = match(b[0], p.tag) | match(b[1], p.tag)<<1 | match(b[2], p.tag)<<2 | match(b[3], p.tag)<<3 |
-		match(b[4], p.tag)<<4 | match(b[5], p.tag)<<5 | match(b[6], p.tag)<<6 | match(b[7], p.tag)<<7
-	p.full = b[7] != 0
-	p.left--
+// noBucket is what an empty Dict is looked up in. Nothing writes to it.
+var noBucket bucket
+
+// Next moves to the next candidate.
+func (p *Probe) Next() bool {
+	if p.hits == 0 && (p.b[7] == 0 || !p.further()) {
+		return false
+	}
+	p.e = p.b[bits.TrailingZeros8(p.hits)&7]
+	p.hits &= p.hits - 1
+	return true
+}
+
+// further goes on behind full buckets to one with a match; false at the end.
+func (p *Probe) further() bool {
+	t, _ := p.d.of(p.h.Region(), p.hash)
+	at := homeOf(p.hash, t.n)
+	for p.b[7] != 0 {
+		if p.i++; p.i == t.n {
+			p.b = &noBucket
+			return false
+		}
+		j := at + p.i
+		if j >= t.n {
+			j -= t.n
+		}
+		p.b = t.bucket(j)
+		if p.hits = matches(p.b, p.hash); p.hits != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// matches has a bit for each entry of b with hash's hash25. It compares all eight
+// without a branch: a loop that stops at the hit costs a mispredicted branch on
+// nearly every call.
+func matches(b *bucket, hash uint64) uint8 {
+	tag := hash >> hashShift << hashShift
+	return match(b[0], tag) | match(b[1], tag)<<1 | match(b[2], tag)<<2 | match(b[3], tag)<<3 |
+		match(b[4], tag)<<4 | match(b[5], tag)<<5 | match(b[6], tag)<<6 | match(b[7], tag)<<7
 }
 
 // match is 1 when e is an entry with tag's hash25, else 0.
@@ -203,22 +239,6 @@ func match(e, tag uint64) (bit uint8) {
 		bit = 1
 	}
 	return bit
-}
-
-// Next moves to the next candidate.
-func (p *Probe) Next() bool {
-	for {
-		if p.hits != 0 {
-			p.e = p.t.bucket(p.i)[bits.TrailingZeros8(p.hits)&7]
-			p.hits &= p.hits - 1
-			return true
-		}
-		if !p.full || p.left == 0 {
-			return false
-		}
-		p.i = p.t.next(p.i)
-		p.load()
-	}
 }
 
 // Ref returns the candidate's ref.

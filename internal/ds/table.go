@@ -1,7 +1,6 @@
 package ds
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math/bits"
@@ -61,44 +60,44 @@ func (t Table) Len() int {
 
 // Get returns the value of a field.
 func (t Table) Get(field []byte) (value []byte, ok bool) {
-	_, p := t.find(Hash(field), field)
-	return p.value, p.ref != 0
+	d := t.dict()
+	ref, value := t.find(&d, Hash(field), field)
+	return value, ref != 0
 }
 
 // Has tells whether a field is there.
 func (t Table) Has(field []byte) bool {
-	_, p := t.find(Hash(field), field)
-	return p.ref != 0
+	d := t.dict()
+	ref, _ := t.find(&d, Hash(field), field)
+	return ref != 0
 }
 
 // Set gives a field its value; added says that the field is new.
 func (t Table) Set(field, value []byte) (added bool) {
-	h := Hash(field)
-	d, p := t.find(h, field)
-	if p.ref == 0 {
+	h, d := Hash(field), t.dict()
+	ref, old := t.find(&d, h, field)
+	if ref == 0 {
 		t.insert(&d, h, field, value)
 		return true
 	}
-	if len(value) == len(p.value) {
-		copy(p.value, value)
+	if len(value) == len(old) {
+		copy(old, value)
 		return false
 	}
 	need := pairSize(len(field), len(value))
-	if t.a.SizeFor(need) == p.size(t.a) {
-		writePair(t.a.At(p.ref, need), field, value)
+	if t.a.SizeFor(need) == t.a.Size(ref) {
+		writePair(t.a.At(ref, need), field, value)
 		return false
 	}
-	ref := t.newPair(field, value)
-	d.Replace(t.a, h, p.ref, ref) // leaves the Dict's own fields as they are
-	t.freePair(p.ref)
+	d.Replace(t.a, h, ref, t.newPair(field, value)) // changes the index, not d
+	t.freePair(ref)
 	return false
 }
 
 // Add adds a member, a field with an empty value, unless it is there.
 func (t Table) Add(member []byte) (added bool) {
-	h := Hash(member)
-	d, p := t.find(h, member)
-	if p.ref != 0 {
+	h, d := Hash(member), t.dict()
+	if ref, _ := t.find(&d, h, member); ref != 0 {
 		return false
 	}
 	t.insert(&d, h, member, nil)
@@ -107,14 +106,14 @@ func (t Table) Add(member []byte) (added bool) {
 
 // Delete removes a field; false when it is not there.
 func (t Table) Delete(field []byte) bool {
-	h := Hash(field)
-	d, p := t.find(h, field)
-	if p.ref == 0 {
+	h, d := Hash(field), t.dict()
+	ref, _ := t.find(&d, h, field)
+	if ref == 0 {
 		return false
 	}
-	d.Remove(t.a, h, p.ref)
+	d.Remove(t.a, h, ref)
 	t.store(&d)
-	t.freePair(p.ref)
+	t.freePair(ref)
 	return true
 }
 
@@ -130,8 +129,7 @@ func (t Table) Reserve(n int) {
 func (t Table) Scan(cursor uint64, fn func(field, value []byte)) (next uint64) {
 	d := t.dict()
 	return d.Scan(t.a.Heap, cursor, func(ref mem.Ref, _ bool) {
-		p := t.pair(ref)
-		fn(p.field, p.value)
+		fn(t.pair(ref))
 	})
 }
 
@@ -143,8 +141,7 @@ func (t Table) Each(fn func(field, value []byte) bool) {
 	for cursor := uint64(0); ; {
 		cursor = d.Scan(t.a.Heap, cursor, func(ref mem.Ref, _ bool) {
 			if on {
-				p := t.pair(ref)
-				on = fn(p.field, p.value)
+				on = fn(t.pair(ref))
 			}
 		})
 		if cursor == 0 || !on {
@@ -161,8 +158,7 @@ func (t Table) Random(rnd uint64) (field, value []byte) {
 	if !ok {
 		panic("ds: random field of an empty table")
 	}
-	p := t.pair(ref)
-	return p.field, p.value
+	return t.pair(ref)
 }
 
 // Free frees what the table owns and leaves it empty. O(fields).
@@ -199,12 +195,12 @@ func (t Table) Check() error {
 			n++
 			size := t.a.Size(ref)
 			sum += size
-			p := t.pair(ref)
-			if need := pairSize(len(p.field), len(p.value)); t.a.SizeFor(need) != size {
+			field, value := t.pair(ref)
+			if need := pairSize(len(field), len(value)); t.a.SizeFor(need) != size {
 				err = fmt.Errorf("ds: pair %#x of %d bytes has %d", uint64(ref), need, size)
 			}
-			if _, q := t.find(Hash(p.field), p.field); q.ref != ref {
-				err = fmt.Errorf("ds: pair %#x: its field is found at %#x", uint64(ref), uint64(q.ref))
+			if at, _ := t.find(&d, Hash(field), field); at != ref {
+				err = fmt.Errorf("ds: pair %#x: its field is found at %#x", uint64(ref), uint64(at))
 			}
 		})
 		if err != nil {
@@ -220,36 +216,38 @@ func (t Table) Check() error {
 	return nil
 }
 
-// pair is a view of one pair; ref 0 stands for none.
-type pair struct {
-	ref          mem.Ref
-	field, value []byte
-}
-
-func (p pair) size(a Arena) int { return a.Size(p.ref) }
-
-// find returns the table's Dict, and the pair of a field if it is there.
-func (t Table) find(hash uint64, field []byte) (Dict, pair) {
-	d := t.dict()
+// find returns the pair of a field and its value, or 0.
+func (t Table) find(d *Dict, hash uint64, field []byte) (mem.Ref, []byte) {
+	region := t.a.Region()
 	for c := d.Probe(t.a.Heap, hash); c.Next(); {
-		if p := t.pair(c.Ref()); bytes.Equal(p.field, field) {
-			return d, p
+		b := region[c.Ref():]
+		if f0, f1, v1 := pairBounds(b); string(b[f0:f1]) == string(field) {
+			return c.Ref(), b[f1:v1:v1]
 		}
 	}
-	return d, pair{}
+	return 0, nil
 }
 
-func (t Table) pair(ref mem.Ref) pair {
+// pair returns views of a pair's field and value.
+func (t Table) pair(ref mem.Ref) (field, value []byte) {
 	b := t.a.Region()[ref:]
-	if b[0] < 0x80 && b[1] < 0x80 { // a pair has 8 bytes at least
-		f, v := 2+int(b[0]), 2+int(b[0])+int(b[1])
-		return pair{ref, b[2:f:f], b[f:v:v]}
+	f0, f1, v1 := pairBounds(b)
+	return b[f0:f1:f1], b[f1:v1:v1]
+}
+
+// pairBounds returns where in b the field starts, where it ends and the value
+// starts, and where that ends.
+func pairBounds(b []byte) (f0, f1, v1 int) {
+	if x, y := b[0], b[1]; x|y < 0x80 { // a pair has 8 bytes at least
+		return 2, 2 + int(x), 2 + int(x) + int(y)
 	}
+	return longPairBounds(b)
+}
+
+func longPairBounds(b []byte) (f0, f1, v1 int) {
 	fl, n := binary.Uvarint(b)
 	vl, m := binary.Uvarint(b[n:])
-	f := n + m + int(fl)
-	v := f + int(vl)
-	return pair{ref, b[n+m : f : f], b[f:v:v]}
+	return n + m, n + m + int(fl), n + m + int(fl) + int(vl)
 }
 
 func (t Table) insert(d *Dict, hash uint64, field, value []byte) {
