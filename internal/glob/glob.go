@@ -3,10 +3,10 @@
 //
 // Grammar, every other byte stands for itself:
 //
-//	*       any run of bytes, also none
-//	?       any one byte
-//	[ab]    one of the listed bytes; [a-z] a range, in either order; [^a] none of them
-//	\x      x itself, inside and outside of brackets
+//   - any run of bytes, also none
+//     ?       any one byte
+//     [ab]    one of the listed bytes; [a-z] a range, in either order; [^a] none of them
+//     \x      x itself, inside and outside of brackets
 //
 // A bracket that is never closed ends with the pattern. All functions are pure
 // and may be called from any goroutine.
@@ -18,11 +18,11 @@ package glob
 // when a later element fails only the last star can make good for it, and
 // earlier stars need never be reconsidered.
 //
-// An empty s matches the empty pattern only, not "*": callers of the original
-// rely on neither, yet scans of empty members show the difference.
+// An empty s is matched by the empty pattern and by a single "*", which every
+// scan takes for all there is; "**" does not match it, as in Redis.
 func Match(pattern, s []byte, nocase bool) bool {
 	if len(s) == 0 {
-		return len(pattern) == 0
+		return len(pattern) == 0 || len(pattern) == 1 && pattern[0] == '*'
 	}
 	p, i := 0, 0
 	star, retry := -1, 0 // pattern index just past the last star; where in s it was last tried
