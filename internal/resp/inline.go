@@ -6,52 +6,51 @@ import "bytes"
 // by white space; "..." understands \n \r \t \b \a \xHH and backslash before any
 // other byte, '...' only \'. A quote may open inside a word, but after it closes
 // white space or the end must follow; otherwise, or when it never closes, ok is
-// false. A NUL byte ends the line. Unquoting is done in place: a word is never
-// longer than its source.
+// false. A NUL byte ends the line. Words are slices of line, but a word with
+// quotes is a copy, as line must stay as it is: it may be parsed again.
 func splitInline(line []byte, argv [][]byte) (words [][]byte, ok bool) {
 	if i := bytes.IndexByte(line, 0); i >= 0 {
 		line = line[:i]
 	}
-	r, w := 0, 0 // next byte to read, next place to write
-	for {
+	for r := 0; ; {
 		for r < len(line) && isSpace(line[r]) {
 			r++
 		}
 		if r == len(line) {
 			return argv, true
 		}
-		w = r
-		start := w
-	word:
-		for r < len(line) {
-			c := line[r]
+		start := r
+		for r < len(line) && !endsWord(line[r]) {
 			r++
-			switch c {
-			case ' ', '\n', '\r', '\t':
-				break word
-			case '"', '\'':
-				if r, w, ok = unquote(line, r, w, c); !ok {
-					return argv, false
-				}
-				break word // white space or the end follows
-			default:
-				line[w] = c
-				w++
+		}
+		word := line[start:r:r]
+		if r < len(line) && (line[r] == '"' || line[r] == '\'') {
+			if word, r, ok = unquote(line, r+1, word, line[r]); !ok {
+				return argv, false
 			}
 		}
-		argv = append(argv, line[start:w:w])
+		argv = append(argv, word)
 	}
 }
 
-// unquote copies a quoted part whose opening quote is just before r to w, and
-// returns the positions after its closing quote.
-func unquote(line []byte, r, w int, quote byte) (int, int, bool) {
+func endsWord(c byte) bool {
+	switch c {
+	case ' ', '\n', '\r', '\t', '"', '\'':
+		return true
+	}
+	return false
+}
+
+// unquote appends the quoted part that starts at r to word, of which it makes a
+// copy, and returns the position after its closing quote.
+func unquote(line []byte, r int, word []byte, quote byte) ([]byte, int, bool) {
+	word = append(make([]byte, 0, len(word)+len(line)-r), word...)
 	for r < len(line) {
 		c := line[r]
 		r++
 		switch {
 		case c == quote:
-			return r, w, r == len(line) || isSpace(line[r])
+			return word, r, r == len(line) || isSpace(line[r])
 		case c == '\\' && quote == '\'' && r < len(line) && line[r] == '\'':
 			c = '\''
 			r++
@@ -74,15 +73,14 @@ func unquote(line []byte, r, w int, quote byte) (int, int, bool) {
 				c = '\a'
 			}
 		}
-		line[w] = c
-		w++
+		word = append(word, c)
 	}
-	return r, w, false
+	return word, r, false
 }
 
 // SplitWords splits a line into words by the rules of inline commands, which
-// are also those of a configuration file. line is changed, the words are slices
-// of it. ok is false when quotes are unbalanced.
+// are also those of a configuration file. Words without quotes are slices of
+// line. ok is false when quotes are unbalanced.
 func SplitWords(line []byte) (words [][]byte, ok bool) { return splitInline(line, nil) }
 
 func isSpace(c byte) bool { return c == ' ' || c-'\t' < 5 }

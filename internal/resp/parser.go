@@ -76,8 +76,8 @@ type span struct{ start, end int }
 // as it was; n may still be positive, for skipped empty commands, and must be
 // dropped as usual. Any other error is a ProtocolError and final.
 //
-// Inline commands are unquoted in place: the consumed part of buf changes.
-// No allocation once argv has the capacity.
+// buf is never changed. No allocation once argv has the capacity, but for the
+// quoted words of inline commands, which are copies.
 func (p *Parser) Next(buf []byte, argv [][]byte) (args [][]byte, n int, err error) {
 	// The common case in one pass and no state: a whole command of modest
 	// numbers. Anything else falls through to the careful path, from its start.

@@ -16,7 +16,11 @@ import (
 func feed(p *Parser, pieces [][]byte) (cmds [][]string, err error) {
 	var buf []byte
 	for _, piece := range pieces {
-		buf = append(append([]byte(nil), buf...), piece...)
+		if len(buf) == 0 {
+			buf = piece
+		} else {
+			buf = append(append([]byte(nil), buf...), piece...)
+		}
 		for {
 			args, n, err := p.Next(buf, nil)
 			buf = buf[n:]
@@ -264,7 +268,11 @@ func FuzzParser(f *testing.F) {
 	f.Add([]byte("*1\r\n$20000\r\n"), uint64(1), true)
 	f.Fuzz(func(t *testing.T, in []byte, seed uint64, unauth bool) {
 		rnd := rand.New(rand.NewPCG(seed, 0))
+		before := string(in)
 		whole, err1 := feed(&Parser{Unauthenticated: unauth}, [][]byte{in})
+		if string(in) != before {
+			t.Errorf("the buffer was changed from %q to %q", before, in)
+		}
 		cut, err2 := feed(&Parser{Unauthenticated: unauth}, inPieces(in, func() int { return rnd.IntN(9) }))
 		if fmt.Sprintf("%q %v", whole, err1) != fmt.Sprintf("%q %v", cut, err2) {
 			t.Errorf("%q: in one piece %q %v, cut %q %v", in, whole, err1, cut, err2)
