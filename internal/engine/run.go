@@ -1,0 +1,241 @@
+package engine
+
+import (
+	"strings"
+	"time"
+
+	"github.com/skeindb/skein/internal/command"
+	"github.com/skeindb/skein/internal/store"
+)
+
+// runBatch runs the planned commands in order and returns how many it ran: all,
+// unless one blocked or closed the connection.
+func (s *Session) runBatch(cmds int) int {
+	if cmds > 1 {
+		s.touch(cmds)
+	}
+	t := time.Now()
+	s.ctx.Now = s.e.Now()
+	for i := range s.batch[:cmds] {
+		p := &s.batch[i]
+		if s.e.monitors.n.Load() != 0 {
+			s.e.monitors.feed(s, p.spec, p.argv, s.ctx.Now)
+		}
+		s.runOne(p)
+		end := time.Now()
+		s.measure(p, end.Sub(t))
+		if s.multi.running {
+			panic("engine: transaction left running")
+		}
+		t = end
+		if s.closing || s.Parked() || s.kill.Load() {
+			return i + 1
+		}
+		if len(s.out.Buf) >= flushAt {
+			s.endBatch()
+			s.ctx.Now = s.e.Now()
+		}
+		if i&15 == 15 {
+			s.ctx.Now = s.e.Now()
+		}
+	}
+	return cmds
+}
+
+// runOne takes one command from its arguments to its reply.
+func (s *Session) runOne(p *planned) {
+	spec, c := p.spec, &s.ctx
+	if spec == nil {
+		s.refuse(nil, unknownCommand(p.argv))
+		return
+	}
+	if spec.Run == nil || !spec.ArityOK(len(p.argv)) {
+		s.refuse(spec, badCall(spec, p.argv))
+		return
+	}
+	if s.special != 0 {
+		if done := s.runSpecial(p); done {
+			return
+		}
+	}
+	c.Reset(spec, p.argv)
+	c.DB = s.e.Store.DB(s.dbIndex)
+	c.MayBlock = true
+	c.Keys = c.Keys[:0]
+	if p.has {
+		first, last, step, _ := spec.KeyRange(len(p.argv))
+		c.Keys = append(c.Keys, p.key)
+		for i := first + step; i <= last && i < len(p.argv); i += step {
+			c.Keys = append(c.Keys, command.MakeKey(i, p.argv[i]))
+		}
+	} else if spec.HasKeys() && !c.PlanKeys() && !s.badKeys(spec) {
+		return
+	}
+	s.execute(spec)
+}
+
+// badKeys is called when the key specifications could not be followed, for
+// example for a number of keys that is none. The handler finds the fault and
+// replies, so it may run; it reports whether it should.
+func (s *Session) badKeys(*command.Spec) bool { return true }
+
+// execute runs the planned command of s.ctx under its locks.
+func (s *Session) execute(spec *command.Spec) {
+	c := &s.ctx
+	for {
+		l := s.lockFor(spec, c.Keys)
+		v := s.e.view.Load()
+		c.World = l.world
+		if v.Cluster && len(c.Keys) > 0 {
+			if text := s.route(v, spec, c.Keys); text != "" {
+				l.unlock(s.e.Store)
+				s.refuse(spec, text)
+				return
+			}
+		}
+		if g := s.e.gates.Load(); g != 0 || s.special != 0 {
+			if g&GateCheckOOM != 0 && spec.Flags&command.DenyOOM != 0 && g&GateReplica == 0 {
+				// The check may evict, which takes other slots' locks.
+				l.unlock(s.e.Store)
+				s.e.evict()
+				l = s.lockFor(spec, c.Keys)
+				g = s.e.gates.Load()
+			}
+			text, wait := s.gate(g, spec)
+			if wait {
+				l.unlock(s.e.Store)
+				s.flush()
+				s.e.waitPause(s)
+				c.Now = s.e.Now()
+				if s.kill.Load() {
+					return
+				}
+				continue
+			}
+			if text != "" {
+				l.unlock(s.e.Store)
+				s.refuse(spec, text)
+				return
+			}
+		}
+		c.Expire = expireMode(v, s)
+		c.LogOn = s.e.logOn.Load()
+		spec.Run(c)
+		if c.Dirty != 0 || len(c.Changes) != 0 || len(c.Effects) != 0 {
+			s.after()
+		}
+		if c.Blocked != nil {
+			s.park(c.Blocked)
+		}
+		l.unlock(s.e.Store)
+		break
+	}
+	s.flags &^= flagAsking
+	if s.e.waiters.ready.Load() != 0 {
+		s.e.serveReady()
+	}
+}
+
+func expireMode(v *View, s *Session) command.ExpireMode {
+	switch {
+	case s.special&specialPrimary != 0:
+		return command.ExpireIgnore
+	case v.Replica:
+		return command.ExpireHide
+	}
+	return command.ExpireDelete
+}
+
+// held is what a command has locked.
+type held struct {
+	kind  uint8
+	world bool
+	slot  uint16
+	set   store.StripeSet
+}
+
+const (
+	heldNone = iota
+	heldSlot
+	heldSet
+	heldWorld
+)
+
+// lockFor takes the locks that a command needs.
+func (s *Session) lockFor(spec *command.Spec, keys []command.Key) (l held) {
+	st := s.e.Store
+	switch {
+	case spec.Flags&command.World != 0:
+		l.kind, l.world = heldWorld, true
+		st.LockWorld()
+	case len(keys) == 0:
+	case len(keys) == 1:
+		l.kind, l.slot = heldSlot, keys[0].Slot
+		st.Lock(l.slot)
+	default:
+		l.kind = heldSet
+		for _, k := range keys {
+			l.set.Add(k.Slot)
+		}
+		st.LockSet(&l.set)
+	}
+	return l
+}
+
+func (l *held) unlock(st *store.Store) {
+	switch l.kind {
+	case heldSlot:
+		st.Unlock(l.slot)
+	case heldSet:
+		st.UnlockSet(&l.set)
+	case heldWorld:
+		st.UnlockWorld()
+	}
+}
+
+// refuse replies with an error before the command ran.
+func (s *Session) refuse(spec *command.Spec, text string) {
+	s.flags &^= flagAsking
+	s.ctx.Failed = true
+	s.out.Error(text)
+	s.e.Stats.reject(spec, text)
+	if s.special&specialMulti != 0 {
+		s.multi.dirty = true
+	}
+}
+
+func unknownCommand(argv [][]byte) string {
+	var b strings.Builder
+	b.WriteString("ERR unknown command '")
+	b.WriteString(clean(argv[0], 128))
+	b.WriteString("', with args beginning with: ")
+	for n, a := range argv[1:] {
+		if b.Len() > 160+n {
+			break
+		}
+		b.WriteString("'" + clean(a, 128) + "' ")
+	}
+	return b.String()
+}
+
+// badCall explains a container called without a known subcommand, or a wrong
+// number of arguments.
+func badCall(spec *command.Spec, argv [][]byte) string {
+	if len(spec.Subs) > 0 && len(argv) > 1 {
+		return "ERR unknown subcommand '" + clean(argv[1], 128) + "'. Try " + strings.ToUpper(spec.Name) + " HELP."
+	}
+	return command.WrongArity(spec.Full)
+}
+
+// clean cuts an argument to n bytes and keeps it on one line.
+func clean(b []byte, n int) string {
+	if len(b) > n {
+		b = b[:n]
+	}
+	return strings.Map(func(r rune) rune {
+		if r == '\r' || r == '\n' {
+			return ' '
+		}
+		return r
+	}, string(b))
+}

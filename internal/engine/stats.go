@@ -1,0 +1,199 @@
+package engine
+
+import (
+	"sort"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/skeindb/skein/internal/command"
+)
+
+// Stats are the counters of one server. Sessions count on their own (tally)
+// and add up once per batch.
+type Stats struct {
+	Commands, Hits, Misses, Expired, Evicted atomic.Int64
+	ErrorReplies                             atomic.Int64
+	Connections, Rejected                    atomic.Int64
+	blocked                                  atomic.Int64
+	PubSubMessages                           atomic.Int64
+
+	specs  []*command.Spec
+	perCmd []CommandStats
+
+	mu     sync.Mutex
+	errors map[string]int64 // by the first word of the reply
+}
+
+// CommandStats are the counters of one command.
+type CommandStats struct {
+	Calls, Micros, Nanos, Rejected, Failed atomic.Int64
+	// Hist counts calls by duration: bucket i holds those under 2^i
+	// microseconds (LATENCY HISTOGRAM, INFO latencystats).
+	Hist [32]atomic.Int64
+}
+
+func newStats(t *command.Table) *Stats {
+	return &Stats{specs: t.All(), perCmd: make([]CommandStats, len(t.All())), errors: map[string]int64{}}
+}
+
+// Command returns the counters of a command.
+func (st *Stats) Command(s *command.Spec) *CommandStats { return &st.perCmd[s.ID] }
+
+// Blocked returns the number of clients in blocking commands.
+func (st *Stats) Blocked() int64 { return st.blocked.Load() }
+
+// maxErrorKinds bounds the table of error counters, which clients can fill by
+// scripts that raise errors of their own (Redis bounds it alike).
+const maxErrorKinds = 128
+
+func (st *Stats) reject(spec *command.Spec, text string) {
+	if spec != nil {
+		st.perCmd[spec.ID].Rejected.Add(1)
+	}
+	st.CountError(text)
+}
+
+// CountError counts an error reply by its first word.
+func (st *Stats) CountError(text string) {
+	st.ErrorReplies.Add(1)
+	kind, _, _ := strings.Cut(text, " ")
+	st.mu.Lock()
+	if _, ok := st.errors[kind]; ok || len(st.errors) < maxErrorKinds {
+		st.errors[kind]++
+	}
+	st.mu.Unlock()
+}
+
+// Errors calls visit for each kind of error reply, in alphabetical order.
+func (st *Stats) Errors(visit func(kind string, n int64)) {
+	st.mu.Lock()
+	kinds := make([]string, 0, len(st.errors))
+	for k := range st.errors {
+		kinds = append(kinds, k)
+	}
+	sort.Strings(kinds)
+	counts := make([]int64, len(kinds))
+	for i, k := range kinds {
+		counts[i] = st.errors[k]
+	}
+	st.mu.Unlock()
+	for i, k := range kinds {
+		visit(k, counts[i])
+	}
+}
+
+// Reset zeroes the counters (CONFIG RESETSTAT).
+func (st *Stats) Reset() {
+	for _, c := range []*atomic.Int64{&st.Commands, &st.Hits, &st.Misses, &st.Expired, &st.Evicted, &st.ErrorReplies,
+		&st.Connections, &st.Rejected, &st.PubSubMessages} {
+		c.Store(0)
+	}
+	for i := range st.perCmd {
+		p := &st.perCmd[i]
+		for _, c := range []*atomic.Int64{&p.Calls, &p.Micros, &p.Nanos, &p.Rejected, &p.Failed} {
+			c.Store(0)
+		}
+		for j := range p.Hist {
+			p.Hist[j].Store(0)
+		}
+	}
+	st.mu.Lock()
+	clear(st.errors)
+	st.mu.Unlock()
+}
+
+// tally counts what a session did since it last added up.
+type tally struct {
+	spec                     *command.Spec // of the calls below
+	calls, failed            int64
+	nanos                    int64
+	hist                     [32]int32
+	commands, dirty, expired int64
+	hits, misses             int64
+}
+
+// count notes a call within a transaction.
+func (t *tally) count(spec *command.Spec, failed bool) { t.commands++ }
+
+// measure notes a call of a command and how long it took.
+func (s *Session) measure(p *planned, d time.Duration) {
+	t := &s.tally
+	t.commands++
+	spec := p.spec
+	if spec == nil {
+		return
+	}
+	if t.spec != spec {
+		s.foldCommand()
+		t.spec = spec
+	}
+	t.calls++
+	if s.ctx.Failed {
+		t.failed++
+	}
+	t.nanos += int64(d)
+	us := int64(d) / 1000
+	b := 0
+	for us > 0 && b < 31 {
+		us >>= 1
+		b++
+	}
+	t.hist[b]++
+	if thr := s.e.slowMicros(); thr >= 0 && int64(d) >= thr*1000 && spec.Flags&command.SkipSlowlog == 0 {
+		s.e.slowlog.Add(s.ctx.Now, int64(d)/1000, p.argv, s.conn.RemoteAddr(), s.Name())
+	}
+}
+
+func (e *Engine) slowMicros() int64 {
+	if e.slowlog == nil {
+		return -1
+	}
+	return e.slowlog.ThresholdMicros()
+}
+
+func (s *Session) foldCommand() {
+	t := &s.tally
+	if t.spec == nil {
+		return
+	}
+	c := &s.e.Stats.perCmd[t.spec.ID]
+	c.Calls.Add(t.calls)
+	c.Nanos.Add(t.nanos)
+	if t.failed != 0 {
+		c.Failed.Add(t.failed)
+	}
+	for i, n := range t.hist {
+		if n != 0 {
+			c.Hist[i].Add(int64(n))
+			t.hist[i] = 0
+		}
+	}
+	t.spec, t.calls, t.failed, t.nanos = nil, 0, 0, 0
+}
+
+// foldTally adds the session's counts to the server's.
+func (s *Session) foldTally() {
+	if spec := s.tally.spec; spec != nil {
+		s.lastCmd.Store(spec)
+	}
+	s.foldCommand()
+	t, st, c := &s.tally, s.e.Stats, &s.ctx
+	if t.commands != 0 {
+		st.Commands.Add(t.commands)
+	}
+	if t.dirty != 0 {
+		s.e.dirty.Add(t.dirty)
+	}
+	if t.expired != 0 {
+		st.Expired.Add(t.expired)
+	}
+	if c.Hits != 0 {
+		st.Hits.Add(c.Hits)
+	}
+	if c.Misses != 0 {
+		st.Misses.Add(c.Misses)
+	}
+	t.commands, t.dirty, t.expired, c.Hits, c.Misses = 0, 0, 0, 0, 0
+}

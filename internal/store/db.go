@@ -1,0 +1,237 @@
+package store
+
+import (
+	"bytes"
+	"math/bits"
+	"sync/atomic"
+
+	"github.com/skeindb/skein/internal/ds"
+	"github.com/skeindb/skein/internal/mem"
+)
+
+// DB is one database: 16384 slots, whatever the mode, so that hash tags place
+// keys in standalone mode as they do in a cluster.
+type DB struct {
+	st       *Store
+	index    int // number that SELECT knows it by; world lock to change
+	slots    []slot
+	occupied [Slots / 64]atomic.Uint64 // a bit per slot that holds keys; read without locks
+}
+
+type slot struct {
+	dict       ds.Dict
+	volatile   int32 // keys with an expiry
+	nextExpire int64 // no key expires before it; 0: none does
+}
+
+func newDB(st *Store, index int) *DB {
+	return &DB{st: st, index: index, slots: make([]slot, Slots)}
+}
+
+// Store returns the store that db belongs to.
+func (db *DB) Store() *Store { return db.st }
+
+// Index returns the number by which SELECT knows the database.
+func (db *DB) Index() int { return db.index }
+
+// Find points o at key and reports whether it exists. An expired key exists
+// until someone deletes it.
+func (db *DB) Find(slot uint16, hash uint64, key []byte, o *Obj) bool {
+	h := db.st.Heap
+	p := db.slots[slot].dict.Probe(h, hash)
+	for p.Next() {
+		o.open(db, slot, hash, p.Ref())
+		if bytes.Equal(o.rec[o.keyOff:o.valOff], key) {
+			return true
+		}
+	}
+	o.rec = nil
+	return false
+}
+
+// Create makes a record for a key that does not exist and points o at it. The
+// n bytes of the inline value are undefined.
+func (db *DB) Create(slot uint16, hash uint64, key []byte, t Type, e Encoding, n int, expireAt int64, second uint32, o *Obj) []byte {
+	size := headerLen(len(key), expireAt != 0) + len(key) + n
+	ref := db.st.Heap.Alloc(StripeOf(slot), size, mem.Records)
+	o.write(db, slot, hash, ref, key, t, e, n, expireAt, second)
+	s := &db.slots[slot]
+	if s.dict.Len() == 0 {
+		db.occupied[slot>>6].Or(1 << (slot & 63))
+	}
+	s.dict.Insert(db.st.arena(slot), hash, ref, expireAt != 0)
+	if expireAt != 0 {
+		s.volatile++
+		s.noteExpire(expireAt)
+	}
+	return o.Bytes()
+}
+
+// Delete removes the record that o is on. o is on no key afterwards.
+func (db *DB) Delete(o *Obj) {
+	db.beforeWrite(o)
+	o.release()
+	db.drop(o)
+}
+
+// MoveTo gives the record that o is on another key, or puts it into another
+// database: type, encoding, value, expiry and access time go along, the memory
+// that the value owns stays where it is. The new key must not exist; both slots
+// are locked. o is on no key afterwards, to is on the new one.
+func (db *DB) MoveTo(o *Obj, dst *DB, slot uint16, hash uint64, key []byte, to *Obj) {
+	db.beforeWrite(o)
+	v := o.Bytes()
+	copy(dst.Create(slot, hash, key, o.Type(), o.Encoding(), len(v), o.ExpireAt(), o.Access(), to), v)
+	db.drop(o)
+}
+
+// drop removes the record that o is on from the index and frees it, without
+// what its value owns.
+func (db *DB) drop(o *Obj) {
+	s := &db.slots[o.slot]
+	if o.rec[offFlags]&flagExpire != 0 {
+		s.volatile--
+		if s.volatile == 0 {
+			s.nextExpire = 0
+		}
+	}
+	a := o.Arena()
+	s.dict.Remove(a, o.hash, o.ref)
+	a.Free(a.Shard, o.ref, mem.Records)
+	if s.dict.Len() == 0 {
+		db.occupied[o.slot>>6].And(^uint64(1 << (o.slot & 63)))
+	}
+	o.rec = nil
+}
+
+// Write declares that the record which o is on is about to change. Every
+// change of a record that existed before goes through Write or Delete first:
+// it is what keeps snapshots exact.
+func (db *DB) Write(o *Obj) { db.beforeWrite(o) }
+
+// SlotLen returns the number of keys in a slot, expired ones included.
+func (db *DB) SlotLen(slot uint16) int { return db.slots[slot].dict.Len() }
+
+// Len returns the number of keys and of keys with an expiry. It takes the slot
+// locks one after the other, unless the caller holds the world lock (world).
+func (db *DB) Len(world bool) (keys, volatile int) {
+	for i := range db.st.stripes {
+		if !world {
+			db.st.LockStripe(i)
+		}
+		k, v := db.stripeLen(i)
+		if !world {
+			db.st.UnlockStripe(i)
+		}
+		keys, volatile = keys+k, volatile+v
+	}
+	return keys, volatile
+}
+
+func (db *DB) stripeLen(stripe int) (keys, volatile int) {
+	for s := stripe; s < Slots; s += Stripes {
+		if db.slotOccupied(uint16(s)) {
+			keys += db.slots[s].dict.Len()
+			volatile += int(db.slots[s].volatile)
+		}
+	}
+	return keys, volatile
+}
+
+func (db *DB) slotOccupied(slot uint16) bool {
+	return db.occupied[slot>>6].Load()&(1<<(slot&63)) != 0
+}
+
+// NextOccupied returns the first slot at or after slot that holds keys, or
+// Slots. It needs no lock; its answer may be stale.
+func (db *DB) NextOccupied(slot int) int {
+	for slot < Slots {
+		word := db.occupied[slot>>6].Load() >> (slot & 63)
+		if word != 0 {
+			return slot + trailingZeros(word)
+		}
+		slot = (slot | 63) + 1
+	}
+	return Slots
+}
+
+// Empty reports whether no slot holds a key. It needs no lock; its answer may
+// be stale.
+func (db *DB) Empty() bool { return db.NextOccupied(0) == Slots }
+
+// RandomSlot returns a slot that holds keys, each such slot as likely as any
+// other, or Slots if there is none. It needs no lock; its answer may be stale.
+func (db *DB) RandomSlot(rnd uint64) int {
+	n := 0
+	for i := range db.occupied {
+		n += bits.OnesCount64(db.occupied[i].Load())
+	}
+	if n == 0 {
+		return Slots
+	}
+	skip := int(rnd % uint64(n))
+	for i := range db.occupied {
+		word := db.occupied[i].Load()
+		if k := bits.OnesCount64(word); skip >= k {
+			skip -= k
+			continue
+		}
+		for ; skip > 0; skip-- {
+			word &= word - 1
+		}
+		return i<<6 + trailingZeros(word)
+	}
+	return db.NextOccupied(0) // slots were emptied meanwhile
+}
+
+// Clear removes every key. A running snapshot is aborted first. With async the
+// memory is freed in the background. World lock. It returns the number of keys.
+func (db *DB) Clear(async bool) int {
+	db.st.snap.abort("the data set was flushed")
+	n, _ := db.Len(true)
+	if n == 0 {
+		return 0
+	}
+	old := db.slots
+	db.slots = make([]slot, Slots)
+	for i := range db.occupied {
+		db.occupied[i].Store(0)
+	}
+	db.st.lazy.freeSlots(old, async)
+	return n
+}
+
+// ClearSlot removes every key of one slot, calling before for each.
+func (db *DB) ClearSlot(slot uint16, before func(o *Obj)) int {
+	n := 0
+	for {
+		ref, ok := db.slots[slot].dict.Random(db.st.Heap, 0)
+		if !ok {
+			return n
+		}
+		var o Obj
+		db.openRef(slot, ref, &o)
+		if before != nil {
+			before(&o)
+		}
+		db.Delete(&o)
+		n++
+	}
+}
+
+// openRef points o at a record of which only the reference is known.
+func (db *DB) openRef(slot uint16, ref mem.Ref, o *Obj) {
+	o.open(db, slot, 0, ref)
+	o.hash = Hash(o.Key())
+}
+
+// Random points o at a random key of a slot.
+func (db *DB) Random(slot uint16, rnd uint64, o *Obj) bool {
+	ref, ok := db.slots[slot].dict.Random(db.st.Heap, rnd)
+	if !ok {
+		o.rec = nil
+		return false
+	}
+	db.openRef(slot, ref, o)
+	return true
+}

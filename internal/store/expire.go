@@ -1,0 +1,68 @@
+package store
+
+// noteExpire keeps the slot's lower bound true after a key got the expiry at.
+func (s *slot) noteExpire(at int64) {
+	if at != 0 && (s.nextExpire == 0 || at < s.nextExpire) {
+		s.nextExpire = at
+	}
+}
+
+// DueSlot reports whether a key of the slot may have expired by now.
+func (db *DB) DueSlot(slot uint16, now int64) bool {
+	n := db.slots[slot].nextExpire
+	return n != 0 && n <= now
+}
+
+// ExpireCursor is a position within a slot's sweep for expired keys.
+type ExpireCursor struct {
+	pos  uint64
+	next int64 // least expiry seen in this sweep of the slot, 0: none
+}
+
+// ExpireStep goes on with a sweep of the slot for keys that have expired,
+// calling expire (which deletes the key) for at most about max of them, and
+// reports whether the sweep of the slot is complete. The lock may be released
+// between steps.
+func (db *DB) ExpireStep(slot uint16, now int64, c *ExpireCursor, max int, expire func(o *Obj)) (done bool) {
+	s := &db.slots[slot]
+	h := db.st.Heap
+	var due [64]Obj
+	for n := 0; n < max; {
+		k := 0
+		next := s.dict.Scan(h, c.pos, func(ref memRef, volatile bool) {
+			if !volatile {
+				return
+			}
+			var o Obj
+			db.openRef(slot, ref, &o)
+			if o.Expired(now) && k < len(due) {
+				due[k] = o
+				k++
+				return
+			}
+			if at := o.ExpireAt(); c.next == 0 || at < c.next {
+				c.next = at
+			}
+		})
+		for i := range due[:k] {
+			// An earlier deletion may have moved table memory, never records.
+			expire(&due[i])
+		}
+		n += k + 1
+		c.pos = next
+		if next == 0 {
+			// Keys that got an expiry during the sweep lowered nextExpire
+			// themselves; those before the cursor are in c.next or lower.
+			if s.nextExpire > now && s.nextExpire < c.next || c.next == 0 && s.nextExpire > now {
+				c.next = s.nextExpire
+			}
+			s.nextExpire = c.next
+			*c = ExpireCursor{}
+			return true
+		}
+	}
+	return false
+}
+
+// Volatile returns the number of keys of a slot that have an expiry.
+func (db *DB) Volatile(slot uint16) int { return int(db.slots[slot].volatile) }

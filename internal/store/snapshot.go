@@ -1,0 +1,127 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync/atomic"
+)
+
+// A snapshot is the content of all databases at one instant, the cut, taken
+// while writers go on. Under the world lock the epoch is raised; then a walk
+// visits slot after slot and writes out each record that carries an older
+// epoch, stamping it. A writer about to change or delete such a record writes
+// it out first (DB.Write, DB.Delete). Records made after the cut are born with
+// the present epoch. So each record is written once, as it was at the cut.
+//
+// The order of records is that of the walk with the writers' records strewn
+// in; a Sink must not depend on it.
+
+// Sink takes the records of a snapshot. Record runs under the lock of the
+// record's slot, from several goroutines at once; o is valid for the call. db
+// is the database's number at the cut.
+type Sink interface {
+	Record(db int, o *Obj)
+}
+
+// ErrSnapshotRunning refuses a second snapshot while one is being walked.
+var ErrSnapshotRunning = errors.New("store: a snapshot is already running")
+
+type snapshotState struct {
+	epoch uint16
+	cur   atomic.Pointer[Snapshot]
+}
+
+// Snapshot is one walk. Its methods belong to the goroutine that walks.
+type Snapshot struct {
+	st      *Store
+	sink    Sink
+	dbs     []*DB // by number at the cut
+	aborted atomic.Pointer[string]
+	done    atomic.Int64
+	total   int
+}
+
+// BeginSnapshot makes the cut. World lock. The caller then runs Walk once.
+func (st *Store) BeginSnapshot(sink Sink) (*Snapshot, error) {
+	if st.snap.cur.Load() != nil {
+		return nil, ErrSnapshotRunning
+	}
+	s := &Snapshot{st: st, sink: sink, dbs: make([]*DB, len(st.dbs))}
+	for i := range st.dbs {
+		s.dbs[i] = st.dbs[i].Load()
+		n, _ := s.dbs[i].Len(true)
+		s.total += n
+	}
+	st.snap.epoch++
+	st.snap.cur.Store(s)
+	return s, nil
+}
+
+// walkChunk is how many records are written under one taking of a slot lock.
+const walkChunk = 64
+
+// Walk visits every record of the snapshot. between runs without locks after
+// each few dozen records; it may wait for an output to drain, and its error
+// ends the walk. Walk returns an error when the snapshot was aborted.
+func (s *Snapshot) Walk(between func() error) error {
+	defer s.st.snap.cur.CompareAndSwap(s, nil)
+	for i, db := range s.dbs {
+		for slot := db.NextOccupied(0); slot < Slots; slot = db.NextOccupied(slot + 1) {
+			for pos := uint64(0); ; {
+				s.st.Lock(uint16(slot))
+				if why := s.aborted.Load(); why != nil {
+					s.st.Unlock(uint16(slot))
+					return fmt.Errorf("store: snapshot aborted: %s", *why)
+				}
+				pos = db.ScanSlot(uint16(slot), pos, walkChunk, func(o *Obj) { s.record(i, o) })
+				s.st.Unlock(uint16(slot))
+				if err := between(); err != nil {
+					return err
+				}
+				if pos == 0 {
+					break
+				}
+			}
+		}
+	}
+	if why := s.aborted.Load(); why != nil {
+		return fmt.Errorf("store: snapshot aborted: %s", *why)
+	}
+	return nil
+}
+
+// Progress returns the records written out and the number at the cut.
+func (s *Snapshot) Progress() (done, total int) { return int(s.done.Load()), s.total }
+
+func (s *Snapshot) record(db int, o *Obj) {
+	e := o.rec[offEpoch:]
+	if binary.LittleEndian.Uint16(e) == s.st.snap.epoch {
+		return
+	}
+	binary.LittleEndian.PutUint16(e, s.st.snap.epoch)
+	s.done.Add(1)
+	s.sink.Record(db, o)
+}
+
+// beforeWrite writes o out if a snapshot still needs it.
+func (db *DB) beforeWrite(o *Obj) {
+	s := db.st.snap.cur.Load()
+	if s == nil || binary.LittleEndian.Uint16(o.rec[offEpoch:]) == db.st.snap.epoch {
+		return
+	}
+	for i := range s.dbs {
+		if s.dbs[i] == db {
+			s.record(i, o)
+			return
+		}
+	}
+}
+
+// abort ends the running snapshot, if any. World lock.
+func (ss *snapshotState) abort(why string) {
+	if s := ss.cur.Load(); s != nil {
+		s.aborted.Store(&why)
+		ss.cur.Store(nil)
+	}
+}

@@ -1,0 +1,142 @@
+// Package store is the keyspace: databases of 16384 slots, each slot a hash
+// index of records in off-heap memory. It finds, creates, changes and deletes
+// records, keeps the expiry of keys, scans, and takes point-in-time snapshots.
+//
+// What commands mean, what is replicated and when to expire is decided above
+// (command, engine); how values are encoded inside a record, below (ds). store
+// reads no clock: times are arguments, Unix milliseconds.
+//
+// Read store.go (locks), record.go (one key), db.go (slots), expire.go,
+// scan.go, snapshot.go, lazyfree.go, touch.go.
+//
+// # Locks
+//
+// Slots share striped locks. Everything that takes a slot number needs that
+// slot's stripe locked, unless its comment says otherwise. A caller that needs
+// several stripes takes them in ascending order (LockSlots does). LockWorld
+// takes them all, in the same order, so the two cannot deadlock. No other lock
+// is taken while acquiring one.
+package store
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/skeindb/skein/internal/ds"
+	"github.com/skeindb/skein/internal/mem"
+)
+
+// Slots is the number of hash slots of a database (cluster specification, 1).
+const Slots = 16384
+
+// Stripes is the number of slot locks: enough that two of a few hundred busy
+// connections rarely meet, few enough that LockWorld takes microseconds.
+const Stripes = 1024
+
+type stripe struct {
+	mu sync.Mutex
+	_  [56]byte // one cache line each
+}
+
+// Store is a set of databases that share memory and slot locks.
+type Store struct {
+	Heap *mem.Heap
+
+	dbs     []atomic.Pointer[DB] // replaced only under the world lock
+	stripes [Stripes]stripe
+	snap    snapshotState
+	lazy    lazyFreer
+}
+
+// New returns a store of n empty databases in heap.
+func New(heap *mem.Heap, n int) *Store {
+	st := &Store{Heap: heap, dbs: make([]atomic.Pointer[DB], n)}
+	for i := range st.dbs {
+		st.dbs[i].Store(newDB(st, i))
+	}
+	st.lazy.start(st)
+	return st
+}
+
+// Close stops the background freeing. The heap stays the caller's.
+func (st *Store) Close() { st.lazy.stop() }
+
+// DBs returns the number of databases.
+func (st *Store) DBs() int { return len(st.dbs) }
+
+// DB returns database i. The pointer changes with SwapDB, so it is not kept
+// across commands.
+func (st *Store) DB(i int) *DB { return st.dbs[i].Load() }
+
+// SwapDB exchanges two databases. World lock.
+func (st *Store) SwapDB(i, j int) {
+	a, b := st.dbs[i].Load(), st.dbs[j].Load()
+	a.index, b.index = j, i
+	st.dbs[i].Store(b)
+	st.dbs[j].Store(a)
+}
+
+// StripeOf returns the lock, and the allocation shard, of a slot.
+func StripeOf(slot uint16) int { return int(slot) & (Stripes - 1) }
+
+// Lock takes the lock of one slot.
+func (st *Store) Lock(slot uint16) { st.stripes[StripeOf(slot)].mu.Lock() }
+
+// Unlock releases the lock of one slot.
+func (st *Store) Unlock(slot uint16) { st.stripes[StripeOf(slot)].mu.Unlock() }
+
+// LockStripe and UnlockStripe take and release one lock by its number.
+func (st *Store) LockStripe(i int)   { st.stripes[i].mu.Lock() }
+func (st *Store) UnlockStripe(i int) { st.stripes[i].mu.Unlock() }
+
+// LockWorld takes every slot lock: nothing else reads or changes data.
+func (st *Store) LockWorld() {
+	for i := range st.stripes {
+		st.stripes[i].mu.Lock()
+	}
+}
+
+// UnlockWorld releases every slot lock.
+func (st *Store) UnlockWorld() {
+	for i := range st.stripes {
+		st.stripes[i].mu.Unlock()
+	}
+}
+
+// StripeSet is a set of slot locks, taken in ascending order.
+type StripeSet [Stripes / 64]uint64
+
+// Add puts the lock of slot into the set.
+func (s *StripeSet) Add(slot uint16) {
+	i := StripeOf(slot)
+	s[i>>6] |= 1 << (i & 63)
+}
+
+// LockSet takes all locks of the set in ascending order.
+func (st *Store) LockSet(s *StripeSet) {
+	for w, word := range s {
+		for word != 0 {
+			i := w<<6 + trailingZeros(word)
+			st.stripes[i].mu.Lock()
+			word &= word - 1
+		}
+	}
+}
+
+// UnlockSet releases all locks of the set.
+func (st *Store) UnlockSet(s *StripeSet) {
+	for w, word := range s {
+		for word != 0 {
+			i := w<<6 + trailingZeros(word)
+			st.stripes[i].mu.Unlock()
+			word &= word - 1
+		}
+	}
+}
+
+func (st *Store) arena(slot uint16) ds.Arena {
+	return ds.Arena{Heap: st.Heap, Shard: StripeOf(slot)}
+}
+
+// Hash is the hash of a key by which its slot's index finds it.
+func Hash(key []byte) uint64 { return ds.Hash(key) }
