@@ -76,6 +76,27 @@ func TestIntsetModel(t *testing.T) {
 	}
 }
 
+func TestIntsetValidateRefuses(t *testing.T) {
+	for _, tt := range []struct{ name, in string }{
+		{"nothing", ""},
+		{"half a header", "02 00 00 00"},
+		{"width 3", "03 00 00 00 00 00 00 00"},
+		{"a count too high", "02 00 00 00 02 00 00 00 01 00"},
+		{"a count too low", "02 00 00 00 00 00 00 00 01 00"},
+		{"a count that overflows", "08 00 00 00 00 00 00 20"},
+		{"equal members", "02 00 00 00 02 00 00 00 01 00 01 00"},
+		{"falling members", "02 00 00 00 02 00 00 00 01 00 ff ff"},
+	} {
+		if ValidateIntset(unhex(t, tt.in)) == nil {
+			t.Errorf("%s passes", tt.name)
+		}
+	}
+	// Wider than needed, as after removals.
+	if err := ValidateIntset(unhex(t, "04 00 00 00 01 00 00 00 01 00 00 00")); err != nil {
+		t.Error(err)
+	}
+}
+
 func FuzzIntset(f *testing.F) {
 	f.Add(newIntset().B, int64(1))
 	f.Add(newIntset(1, 2, 70000).B, int64(-70001))

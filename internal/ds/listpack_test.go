@@ -255,6 +255,110 @@ func TestListpackPairs(t *testing.T) {
 	}
 }
 
+// What Validate must refuse, each row one fault of otherwise sound bytes.
+func TestListpackValidateRefuses(t *testing.T) {
+	long := func(head string, n int) string { return head + strings.Repeat("78", n) }
+	for _, tt := range []struct{ name, in string }{
+		{"nothing", ""},
+		{"a header alone", "06 00 00 00 00 00"},
+		{"a total above the size", "08 00 00 00 00 00 ff"},
+		{"a total below the size", "06 00 00 00 00 00 ff"},
+		{"no end byte", "07 00 00 00 00 00 00"},
+		{"an end byte before the end", "08 00 00 00 00 00 ff ff"},
+		{"a count too high", "09 00 00 00 02 00 05 01 ff"},
+		{"a count too low", "0b 00 00 00 01 00 05 01 06 01 ff"},
+		{"a wrong backlen", "09 00 00 00 01 00 05 02 ff"},
+		{"a missing backlen", "08 00 00 00 01 00 05 ff"},
+		{"an undefined encoding", "09 00 00 00 01 00 f5 01 ff"},
+		{"a string past the end", "0a 00 00 00 01 00 83 61 62 ff"},
+		{"a 13-bit integer cut", "08 00 00 00 01 00 c0 ff"},
+		{"a 12-bit length cut", "08 00 00 00 01 00 e0 ff"},
+		{"a 32-bit length cut", "0a 00 00 00 01 00 f0 01 00 ff"},
+		{"a 32-bit length of 4 GiB", "0c 00 00 00 01 00 f0 ff ff ff ff ff"},
+		{"a 64-bit integer cut", "0a 00 00 00 01 00 f4 01 00 ff"},
+		{"a two-byte backlen in the wrong order", long("89 00 00 00 01 00 e0 7e", 126) + "80 01 ff"},
+		{"a two-byte backlen cut", long("88 00 00 00 01 00 e0 7e", 126) + "01 ff"},
+	} {
+		if ValidateLP(unhex(t, tt.in)) == nil {
+			t.Errorf("%s passes: %.60s", tt.name, tt.in)
+		}
+	}
+	for _, in := range []string{"07 00 00 00 ff ff ff", "09 00 00 00 ff ff 05 01 ff", long("89 00 00 00 01 00 e0 7e", 126) + "01 80 ff"} {
+		if err := ValidateLP(unhex(t, in)); err != nil {
+			t.Errorf("%.60s: %v", in, err)
+		}
+	}
+}
+
+// Backlens at their boundaries, which are one below 7-bit groups from two
+// bytes on; the sizes of all are those the table of the specification has.
+func TestListpackBacklen(t *testing.T) {
+	for _, tt := range []struct{ e, size int }{
+		{1, 1}, {127, 1}, {128, 2}, {16382, 2}, {16383, 3}, {2097150, 3}, {2097151, 4},
+		{268435454, 4}, {268435455, 5}, {LPMaxSize, 5},
+	} {
+		var b [6]byte
+		b[0] = 0x80 // must not be read
+		n := lpPutBacklen(b[1:], tt.e)
+		if n != tt.size || lpBacklenSize(tt.e) != n {
+			t.Errorf("backlen of %d takes %d bytes, want %d", tt.e, n, tt.size)
+		}
+		if e, k := lpReadBacklen(b[:], 1+n); e != tt.e || k != n {
+			t.Errorf("backlen of %d reads as %d in %d bytes", tt.e, e, k)
+		}
+	}
+}
+
+// The integer writers and size predictions agree with the text ones.
+func TestListpackInts(t *testing.T) {
+	for shift := range 64 {
+		for _, v := range []int64{1<<shift - 1, 1 << shift, -1 << shift, -1<<shift - 1} {
+			text := strconv.AppendInt(nil, v, 10)
+			want, got := newLP("x", string(text), "y"), newLP("x", "y")
+			LPInsertInt(got, LP(got.B).Last(), v)
+			if !bytes.Equal(want.B, got.B) || LPIntSize(v) != LPElemSize(text) {
+				t.Errorf("LPInsertInt(%d) = %x, want %x", v, got.B, want.B)
+			}
+			got = newLP("x", "old text", "y")
+			LPReplaceInt(got, LP(got.B).Seek(1), v)
+			if !bytes.Equal(want.B, got.B) {
+				t.Errorf("LPReplaceInt(%d) = %x, want %x", v, got.B, want.B)
+			}
+			if i, ok := LP(got.B).Get(LP(got.B).Seek(1)).AsInt(); !ok || i != v {
+				t.Errorf("AsInt of %d = %d, %v", v, i, ok)
+			}
+			if len(newLP().B)+LPZElemSize(text, float64(int32(v))) != len(newLP(string(text), strconv.Itoa(int(int32(v)))).B) {
+				t.Errorf("LPZElemSize(%d) is wrong", v)
+			}
+		}
+	}
+	if i, ok := (Elem{Str: []byte("12")}).AsInt(); !ok || i != 12 {
+		t.Error("AsInt of the string 12")
+	}
+	if p := LP(newLP("a").B); !LPSafeToAdd(p, LPMaxSize-len(p)) || LPSafeToAdd(p, LPMaxSize-len(p)+1) {
+		t.Error("LPSafeToAdd is off")
+	}
+}
+
+func TestListpackAllocs(t *testing.T) {
+	b := newLP("field", "value", "n", "10")
+	f, v, w := []byte("field"), []byte("a value longer than others"), []byte("7")
+	b.B = append(make([]byte, 0, 256), b.B...)
+	if n := testing.AllocsPerRun(1000, func() {
+		LPSetPair(b, f, v)
+		LPSetPair(b, f, w)
+		LPAppend(b, f)
+		LPDelete(b, LP(b.B).Last(), 1)
+		for it := LP(b.B).Iter(); it.Next(); {
+			if it.Offset() < lpHeader || it.Elem().Len() == 0 {
+				t.Fatal("iterator")
+			}
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations per round", n)
+	}
+}
+
 func TestParseInt(t *testing.T) {
 	for _, s := range []string{"0", "7", "-1", "10", "9223372036854775807", "-9223372036854775808", "1000000000000000000"} {
 		want, _ := strconv.ParseInt(s, 10, 64)

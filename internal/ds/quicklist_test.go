@@ -15,7 +15,7 @@ import (
 func newArena(tb testing.TB) Arena {
 	tb.Helper()
 	_, bench := tb.(*testing.B)
-	h, err := mem.New(mem.Options{Reserve: 1 << 30, Shards: 4, Poison: !bench})
+	h, err := mem.New(mem.Options{Reserve: 256 << 20, Shards: 4, Poison: !bench})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -81,7 +81,7 @@ func TestQuicklistModel(t *testing.T) {
 			q := InitQuicklist(a, hdr)
 			var model []string
 			longest := 0
-			for step := range 800 {
+			for step := range 400 {
 				what := modelStep(t, r, q, &model, fill)
 				longest = max(longest, q.NodeCount())
 				checkList(t, q, model, fmt.Sprintf("step %d, %s", step, what))
