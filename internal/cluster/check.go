@@ -7,8 +7,8 @@ import (
 
 // CheckInvariants walks the whole state and reports the first thing that
 // contradicts itself: the local part of the protocol's invariants 3 and 6 to 9,
-// and the consistency of table, lists and links. O(nodes + slots); for tests and
-// simulated worlds.
+// and the consistency of table, lists and links. O(nodes), and O(slots) after a
+// slot changed; for tests and simulated worlds.
 func (m *Machine) CheckInvariants() error {
 	if len(m.nodes) != len(m.byID) {
 		return fmt.Errorf("cluster: %d nodes in the table, %d by id", len(m.nodes), len(m.byID))
@@ -19,6 +19,31 @@ func (m *Machine) CheckInvariants() error {
 	if m.lastVoteEpoch > m.currentEpoch {
 		return fmt.Errorf("cluster: lastVoteEpoch %d above currentEpoch %d", m.lastVoteEpoch, m.currentEpoch)
 	}
+	if !m.slotsChecked {
+		if err := m.checkSlotTable(); err != nil {
+			return err
+		}
+		m.slotsChecked = true
+	}
+	for _, n := range m.nodes {
+		if err := m.checkNode(n); err != nil {
+			return err
+		}
+	}
+	for id, l := range m.links {
+		if l.id != id || l.closed {
+			return fmt.Errorf("cluster: link %d is closed or misfiled", id)
+		}
+		if n := l.node; n != nil && (n.gone || n.out != l && n.in != l) {
+			return fmt.Errorf("cluster: link %d points at a node that does not know it", id)
+		}
+	}
+	return nil
+}
+
+// checkSlotTable compares the table of owners with the nodes' sets and counts.
+// CheckInvariants runs it only after a slot changed.
+func (m *Machine) checkSlotTable() error {
 	counts := make([]int, len(m.byIdx))
 	assigned := 0
 	for slot, idx := range m.owners {
@@ -42,37 +67,27 @@ func (m *Machine) CheckInvariants() error {
 		return fmt.Errorf("cluster: %d slots assigned, counted %d", assigned, m.assigned)
 	}
 	for _, n := range m.nodes {
-		if err := m.checkNode(n, counts[n.idx]); err != nil {
-			return err
-		}
-	}
-	for id, l := range m.links {
-		if l.id != id || l.closed {
-			return fmt.Errorf("cluster: link %d is closed or misfiled", id)
-		}
-		if n := l.node; n != nil && (n.gone || n.out != l && n.in != l) {
-			return fmt.Errorf("cluster: link %d points at a node that does not know it", id)
+		if slots := counts[n.idx]; n.slotCount != slots || n.slots.Len() != slots {
+			return fmt.Errorf("cluster: node %v has count %d, set %d, table %d slots", n.id, n.slotCount, n.slots.Len(), slots)
 		}
 	}
 	return nil
 }
 
-func (m *Machine) checkNode(n *node, slots int) error {
+func (m *Machine) checkNode(n *node) error {
 	switch {
 	case m.byIdx[n.idx] != n || m.byID[n.id] != n || n.gone:
 		return fmt.Errorf("cluster: node %v is misfiled", n.id)
 	case n.is(FlagMyself) != (n == m.self):
 		return fmt.Errorf("cluster: node %v: flag myself is wrong", n.id)
-	case n.slotCount != slots || n.slots.Len() != slots:
-		return fmt.Errorf("cluster: node %v has count %d, set %d, table %d slots", n.id, n.slotCount, n.slots.Len(), slots)
 	case n.configEpoch > m.currentEpoch:
 		return fmt.Errorf("cluster: node %v has configEpoch %d above currentEpoch %d", n.id, n.configEpoch, m.currentEpoch)
 	case n.flags.Has(FlagPFail | FlagFail):
 		return fmt.Errorf("cluster: node %v is both suspected and failed", n.id)
 	case n.flags.Has(FlagPrimary | FlagReplica):
 		return fmt.Errorf("cluster: node %v is both primary and replica", n.id)
-	case n == m.self && n.isReplica() && slots > 0:
-		return fmt.Errorf("cluster: self is a replica and owns %d slots", slots)
+	case n == m.self && n.isReplica() && n.slotCount > 0:
+		return fmt.Errorf("cluster: self is a replica and owns %d slots", n.slotCount)
 	case n == m.self && !n.is(FlagPrimary|FlagReplica):
 		return fmt.Errorf("cluster: self has no role")
 	case n.primary == n:

@@ -78,12 +78,13 @@ type Machine struct {
 	// work put off to the end of the step (2.4 rule 3)
 	todo todo
 
-	viewChanged bool
-	view        *View
-	saveNow     bool
-	syncNow     bool
-	out         Ready
-	dirtyOwners bool // owners changed since the view was built
+	viewChanged  bool
+	view         *View
+	saveNow      bool
+	syncNow      bool
+	out          Ready
+	dirtyOwners  bool // owners changed since the view was built
+	slotsChecked bool // by CheckInvariants, since the last change
 }
 
 type todo uint8

@@ -41,6 +41,7 @@ func (m *Machine) unbind(slot int) {
 
 func (m *Machine) slotsChanged(n *node) {
 	m.dirtyOwners = true
+	m.slotsChecked = false
 	n.view = nil
 	m.viewChanged = true
 }
@@ -237,6 +238,7 @@ func (m *Machine) claim(s *node, e uint64, b *SlotSet) {
 			m.todo |= todoState
 		case !claimed && owner == s:
 			m.notClaimed.Add(slot)
+			m.slotsChecked = false
 		}
 		if !claimed {
 			m.closeMarkers(slot, s, e)
