@@ -64,6 +64,12 @@ type Options struct {
 	Reserve int64 // bytes of address space; 0 means defaultReserve
 	Shards  int   // power of two; 0 means a few per CPU
 	Poison  bool  // tests: fill freed memory, verify it on reuse, find double frees
+
+	// HugePages asks the system (Linux) for pages of 2 MiB: random access to
+	// millions of records is about a fifth faster. Nothing here forks, so the usual
+	// case against them, copies after a fork, does not hold. But the kernel may
+	// later fill the holes of a sparse heap again (khugepaged).
+	HugePages bool
 }
 
 const (
@@ -107,6 +113,9 @@ func New(o Options) (*Heap, error) {
 		h := &Heap{shards: make([]shard, o.Shards), mask: o.Shards - 1, poison: o.Poison}
 		err := h.reserve(size)
 		if err == nil {
+			if o.HugePages {
+				adviseHuge(h.region)
+			}
 			return h, nil
 		}
 		h.unmap()

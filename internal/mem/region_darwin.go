@@ -20,3 +20,5 @@ func reserveBytes(n int64) (b []byte, free func() error, err error) {
 
 // discard lets the system have the pages of b. A refusal costs memory only.
 func discard(b []byte) { _ = unix.Madvise(b, unix.MADV_FREE) }
+
+func adviseHuge([]byte) {}

@@ -17,3 +17,5 @@ func reserveBytes(n int64) (b []byte, free func() error, err error) {
 }
 
 func discard([]byte) {}
+
+func adviseHuge([]byte) {}

@@ -25,7 +25,12 @@ func resident(t *testing.T) int64 {
 // A million records cost their size and at most a tenth more; freed in random
 // order by random shards they go back to the system without a call to Trim.
 func TestReturnsMemory(t *testing.T) {
-	h := newHeap(t, Options{Shards: 64})
+	t.Run("small pages", func(t *testing.T) { testReturnsMemory(t, Options{Shards: 64}) })
+	t.Run("huge pages", func(t *testing.T) { testReturnsMemory(t, Options{Shards: 64, HugePages: true}) })
+}
+
+func testReturnsMemory(t *testing.T, o Options) {
+	h := newHeap(t, o)
 	refs := make([]Ref, 1<<20)
 	perm := rand.Perm(len(refs))
 	for i := range refs {
