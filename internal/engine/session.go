@@ -232,6 +232,9 @@ func (p *planned) plan(t *command.Table) {
 	}
 }
 
+// Need returns how many bytes the unfinished command lacks at least.
+func (s *Session) Need() int { return s.parser.Need() }
+
 // touch reads ahead what the commands of a batch will need.
 func (s *Session) touch(cmds int) {
 	db := s.e.Store.DB(s.dbIndex)

@@ -13,3 +13,5 @@ func (t *tracking) init(interest *atomic.Uint32) { t.interest = interest }
 func (t *tracking) invalidate(by *Session, key []byte) {}
 
 func (e *Engine) dropTracking(s *Session) {}
+
+func (t *tracking) flush() {}

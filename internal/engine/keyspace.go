@@ -1,0 +1,176 @@
+package engine
+
+import (
+	"github.com/skeindb/skein/internal/command"
+
+	"github.com/skeindb/skein/internal/store"
+)
+
+// keyspaceSpecs are the commands on whole databases.
+func keyspaceSpecs() []*command.Spec {
+	const flush = command.Write | command.World
+	return []*command.Spec{
+		{Name: "flushall", Group: command.Server, Since: "1.0.0", Arity: -1, Complexity: "O(N) with the keys",
+			Summary: "Deletes every key of every database.", Syntax: "[ASYNC | SYNC]", Flags: flush, Categories: []string{"keyspace", "dangerous"},
+			Tips: []string{"request_policy:all_shards", "response_policy:all_succeeded"}, Run: flushRun},
+		{Name: "flushdb", Group: command.Server, Since: "1.0.0", Arity: -1, Complexity: "O(N) with the keys",
+			Summary: "Deletes every key of the database.", Syntax: "[ASYNC | SYNC]", Flags: flush, Categories: []string{"keyspace", "dangerous"},
+			Tips: []string{"request_policy:all_shards", "response_policy:all_succeeded"}, Run: flushRun},
+		{Name: "swapdb", Group: command.Server, Since: "4.0.0", Arity: 3, Complexity: "O(N) with the clients that watch or wait for keys",
+			Summary: "Exchanges two databases.", Syntax: "index1 index2", Flags: command.Write | command.World | command.Fast,
+			Categories: []string{"keyspace", "dangerous"}, Run: swapdbRun},
+	}
+}
+
+func flushRun(c *command.Ctx) {
+	s := SessionOf(c)
+	async := c.Env.Limits().LazyFlush
+	switch {
+	case len(c.Argv) > 2:
+		c.Error(command.ErrSyntax)
+		return
+	case len(c.Argv) == 2 && command.Word(c.Arg(1), "async"):
+		async = true
+	case len(c.Argv) == 2 && command.Word(c.Arg(1), "sync"):
+		async = false
+	case len(c.Argv) == 2:
+		c.Error(command.ErrSyntax)
+		return
+	}
+	db := s.dbIndex
+	if c.Spec.Name == "flushall" {
+		db = -1
+	}
+	n := s.e.FlushLocked(db, async)
+	// Even an empty flush is propagated: replicas may hold what we do not.
+	c.Dirty += int64(max(n, 1))
+	c.NoVerbatim = false
+	c.OK()
+}
+
+// FlushLocked deletes every key of a database, of all when db is negative, and
+// returns their number. World lock.
+func (e *Engine) FlushLocked(db int, async bool) int {
+	e.watches.touchDB(db, func(key string) bool {
+		k := command.MakeKey(0, []byte(key))
+		for i := range e.Store.DBs() {
+			if (db < 0 || i == db) && e.exists(i, k, []byte(key)) {
+				return true
+			}
+		}
+		return false
+	})
+	e.tracking.flush()
+	n := 0
+	for i := range e.Store.DBs() {
+		if db < 0 || i == db {
+			n += e.Store.DB(i).Clear(async)
+		}
+	}
+	return n
+}
+
+func swapdbRun(c *command.Ctx) {
+	s := SessionOf(c)
+	if s.e.View().Cluster {
+		c.Error("ERR SWAPDB is not allowed in cluster mode")
+		return
+	}
+	i, ok := command.ParseInt(c.Arg(1))
+	if !ok {
+		c.Error("ERR invalid first DB index")
+		return
+	}
+	j, ok := command.ParseInt(c.Arg(2))
+	if !ok {
+		c.Error("ERR invalid second DB index")
+		return
+	}
+	n := int64(s.e.Store.DBs())
+	if i < 0 || i >= n || j < 0 || j >= n {
+		c.Error(command.ErrDBIndex)
+		return
+	}
+	if i != j {
+		e := s.e
+		changed := func(key string) bool {
+			k := command.MakeKey(0, []byte(key))
+			return e.exists(int(i), k, []byte(key)) || e.exists(int(j), k, []byte(key))
+		}
+		e.watches.touchDB(int(i), changed)
+		e.watches.touchDB(int(j), changed)
+		e.Store.SwapDB(int(i), int(j))
+		c.DB = e.Store.DB(s.dbIndex)
+		e.waiters.signalDB(int(i))
+		e.waiters.signalDB(int(j))
+		e.tracking.flush()
+	}
+	c.Dirty++
+	c.OK()
+}
+
+// expireBatch is how many keys at most are expired under one taking of a lock.
+const expireBatch = 32
+
+// ExpireCycle deletes keys whose time has come, in all databases, until it is
+// through or stop says so. Only a primary does this.
+func (e *Engine) ExpireCycle(stop func() bool) {
+	if e.View().Replica || e.Gate(GateLoading) || e.Gate(GatePauseWrite|GatePauseAll) {
+		return
+	}
+	var c command.Ctx
+	c.Env = e.Env
+	for i := range e.Store.DBs() {
+		db := e.Store.DB(i)
+		for slot := db.NextOccupied(0); slot < store.Slots; slot = db.NextOccupied(slot + 1) {
+			var cur store.ExpireCursor
+			for done := false; !done; {
+				now := e.Now()
+				e.Store.Lock(uint16(slot))
+				if !db.DueSlot(uint16(slot), now) || e.View().Replica || e.Gate(GatePauseWrite|GatePauseAll) {
+					e.Store.Unlock(uint16(slot))
+					break
+				}
+				c.Reset(nil, nil)
+				c.Now, c.LogOn = now, e.logOn.Load()
+				done = db.ExpireStep(uint16(slot), now, &cur, expireBatch, c.ExpireObj)
+				if len(c.Effects) > 0 {
+					e.log.Append(db.Index(), db.Index(), c.Effects)
+				}
+				e.Carry(c.Changes...)
+				e.dirty.Add(c.ExpiredKeys)
+				e.Stats.Expired.Add(c.ExpiredKeys)
+				c.ExpiredKeys = 0
+				e.Store.Unlock(uint16(slot))
+				if stop() {
+					return
+				}
+			}
+		}
+	}
+}
+
+// DropSlot deletes the keys of a slot in every database, as a node does that
+// has lost it: replicas and the AOF hear DEL, WATCH is told, but there are no
+// keyspace events. It returns the number of keys.
+func (e *Engine) DropSlot(slot uint16) (n int) {
+	e.Store.Lock(slot)
+	defer e.Store.Unlock(slot)
+	var c command.Ctx
+	c.Env = e.Env
+	for i := range e.Store.DBs() {
+		c.Reset(nil, nil)
+		c.LogOn = e.logOn.Load()
+		n += e.Store.DB(i).ClearSlot(slot, func(o *store.Obj) {
+			key := append([]byte(nil), o.Key()...)
+			c.Propagate([]byte("DEL"), key)
+			e.watches.touch(i, key)
+			e.tracking.invalidate(nil, key)
+		})
+		if len(c.Effects) > 0 {
+			e.log.Append(i, i, c.Effects)
+		}
+	}
+	e.dirty.Add(int64(n))
+	return n
+}

@@ -1,0 +1,154 @@
+// Package server puts a node together: memory, store, engine, connections,
+// replication, cluster bus and persistence, in the order in which they start
+// and stop. It has no logic of its own. main.go is the program around it:
+// command line, configuration file, signals.
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/skeindb/skein/internal/command"
+	"github.com/skeindb/skein/internal/config"
+	"github.com/skeindb/skein/internal/datatypes"
+	"github.com/skeindb/skein/internal/engine"
+	"github.com/skeindb/skein/internal/mem"
+	"github.com/skeindb/skein/internal/netio"
+	"github.com/skeindb/skein/internal/store"
+)
+
+// memShards is the number of front caches of the allocator.
+const memShards = 64
+
+// Server is one node.
+type Server struct {
+	Config *config.Config
+	Log    *slog.Logger
+	RunID  string // 40 hexadecimal digits, new at every start
+
+	heap   *mem.Heap
+	store  *store.Store
+	env    *command.Env
+	engine *engine.Engine
+	net    *netio.Server
+
+	stop context.CancelFunc
+	wg   sync.WaitGroup
+}
+
+// New builds a node from its configuration. Nothing is opened yet but memory.
+func New(cfg *config.Config, log *slog.Logger) (*Server, error) {
+	heap, err := mem.New(mem.Options{Reserve: cfg.MemoryReserve.Get(), Shards: memShards})
+	if err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
+	s := &Server{Config: cfg, Log: log, RunID: randomID(), heap: heap}
+	dbs := int(cfg.Databases.Get())
+	if cfg.ClusterEnabled.Get() {
+		dbs = 1
+	}
+	s.store = store.New(heap, dbs)
+	s.env = &command.Env{}
+	s.env.SetLimits(limits(cfg))
+	s.engine = engine.New(engine.Options{Store: s.store, Env: s.env, Slog: log})
+	s.net = netio.New(s.netOptions())
+	s.engine.SetTable(command.NewTable(engine.Specs(), datatypes.Specs()))
+	return s, nil
+}
+
+// Run starts the node, calls ready when it accepts connections, and serves
+// until ctx ends; then it stops in order.
+func (s *Server) Run(ctx context.Context, ready func()) error {
+	ctx, s.stop = context.WithCancel(ctx)
+	defer s.stop()
+	if err := s.listen(); err != nil {
+		return err
+	}
+	s.wg.Add(1)
+	go s.cron(ctx)
+	ready()
+	<-ctx.Done()
+	s.wg.Wait()
+	stopCtx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	s.net.Shutdown(stopCtx)
+	s.store.Close()
+	return s.heap.Close()
+}
+
+// Stop makes Run return.
+func (s *Server) Stop() { s.stop() }
+
+func (s *Server) netOptions() netio.Options {
+	c := s.Config
+	return netio.Options{
+		Open:        func(nc *netio.Conn) netio.Handler { return s.engine.Open(nc) },
+		Log:         s.Log,
+		MaxClients:  func() int { return int(c.MaxClients.Get()) },
+		Protected:   func() bool { return c.ProtectedMode.Get() && c.RequirePass.Get() == "" },
+		IdleTimeout: func() time.Duration { return time.Duration(c.Timeout.Get()) * time.Second },
+		KeepAlive:   func() time.Duration { return time.Duration(c.TCPKeepalive.Get()) * time.Second },
+		QueryLimit:  c.ClientQueryBufferLimit.Get,
+	}
+}
+
+func (s *Server) listen() error {
+	c := s.Config
+	if port := c.Port.Get(); port != 0 {
+		if _, err := s.net.ListenTCP(c.Bind.Get(), int(port), int(c.TCPBacklog.Get()), nil); err != nil {
+			return err
+		}
+	}
+	if path := c.UnixSocket.Get(); path != "" {
+		if _, err := s.net.ListenUnix(path, fs.FileMode(c.UnixSocketPerm.Get())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cron does the periodic work of a node, ten times a second.
+func (s *Server) cron(ctx context.Context) {
+	defer s.wg.Done()
+	t := time.NewTicker(100 * time.Millisecond)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		s.engine.PauseTick(s.engine.Now())
+		if s.env.Limits().ActiveExpire {
+			until := time.Now().Add(25 * time.Millisecond)
+			s.engine.ExpireCycle(func() bool { return time.Now().After(until) })
+		}
+	}
+}
+
+// limits are the settings of the data types.
+func limits(c *config.Config) *command.Limits {
+	l := command.DefaultLimits()
+	l.HashEntries, l.HashValue = int(c.HashMaxListpackEntries.Get()), int(c.HashMaxListpackValue.Get())
+	l.SetIntset = int(c.SetMaxIntsetEntries.Get())
+	l.SetEntries, l.SetValue = int(c.SetMaxListpackEntries.Get()), int(c.SetMaxListpackValue.Get())
+	l.ZSetEntries, l.ZSetValue = int(c.ZsetMaxListpackEntries.Get()), int(c.ZsetMaxListpackValue.Get())
+	l.ListSize, l.ListCompress = int(c.ListMaxListpackSize.Get()), int(c.ListCompressDepth.Get())
+	l.MaxBulk = c.ProtoMaxBulkLen.Get()
+	l.LazyUserDel, l.LazyExpire = c.LazyfreeLazyUserDel.Get(), c.LazyfreeLazyExpire.Get()
+	l.LazyServerDel, l.LazyFlush = c.LazyfreeLazyServerDel.Get(), c.LazyfreeLazyUserFlush.Get()
+	l.ClusterMode = c.ClusterEnabled.Get()
+	return l
+}
+
+func randomID() string {
+	var b [20]byte
+	rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}

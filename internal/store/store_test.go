@@ -1,0 +1,331 @@
+package store
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand"
+	"sync"
+	"testing"
+
+	"github.com/skeindb/skein/internal/hashslot"
+	"github.com/skeindb/skein/internal/mem"
+)
+
+func newTest(t testing.TB, dbs int) *Store {
+	t.Helper()
+	h, err := mem.New(mem.Options{Reserve: 256 << 20, Shards: 4, Poison: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := New(h, dbs)
+	t.Cleanup(func() {
+		st.Close()
+		if err := h.Check(); err != nil {
+			t.Error(err)
+		}
+		h.Close()
+	})
+	return st
+}
+
+// put sets key to a raw string as the SET command does.
+func put(db *DB, key, val string, expireAt int64) {
+	k := []byte(key)
+	slot, hash := hashslot.Slot(k), Hash(k)
+	db.st.Lock(slot)
+	defer db.st.Unlock(slot)
+	var o Obj
+	if db.Find(slot, hash, k, &o) {
+		db.Write(&o)
+		copy(o.Reset(String, Raw, len(val)), val)
+		o.SetExpire(expireAt)
+		return
+	}
+	copy(db.Create(slot, hash, k, String, Raw, len(val), expireAt, 0, &o), val)
+}
+
+func get(db *DB, key string) (val string, expireAt int64, ok bool) {
+	k := []byte(key)
+	slot := hashslot.Slot(k)
+	db.st.Lock(slot)
+	defer db.st.Unlock(slot)
+	var o Obj
+	if !db.Find(slot, Hash(k), k, &o) {
+		return "", 0, false
+	}
+	return string(o.Bytes()), o.ExpireAt(), true
+}
+
+func del(db *DB, key string) bool {
+	k := []byte(key)
+	slot := hashslot.Slot(k)
+	db.st.Lock(slot)
+	defer db.st.Unlock(slot)
+	var o Obj
+	if !db.Find(slot, Hash(k), k, &o) {
+		return false
+	}
+	db.Delete(&o)
+	return true
+}
+
+// TestModel runs random operations on a database and on a Go map and compares
+// them; keys share few slots, so indexes grow, shrink and collide.
+func TestModel(t *testing.T) {
+	st := newTest(t, 1)
+	db := st.DB(0)
+	rnd := rand.New(rand.NewSource(1))
+	type val struct {
+		s  string
+		at int64
+	}
+	model := map[string]val{}
+	for i := 0; i < 60000; i++ {
+		key := fmt.Sprintf("{t%d}%0*d", rnd.Intn(3), 1+rnd.Intn(4), rnd.Intn(2000))
+		if rnd.Intn(50) == 0 {
+			key += string(bytes.Repeat([]byte{'k'}, 250+rnd.Intn(300))) // around the long-key limit
+		}
+		switch rnd.Intn(6) {
+		case 0, 1, 2:
+			v := val{s: string(bytes.Repeat([]byte{byte('a' + rnd.Intn(26))}, rnd.Intn(300)))}
+			if rnd.Intn(3) == 0 {
+				v.at = int64(1 + rnd.Intn(1000))
+			}
+			put(db, key, v.s, v.at)
+			model[key] = v
+		case 3:
+			_, want := model[key]
+			if got := del(db, key); got != want {
+				t.Fatalf("delete %q = %v, want %v", key, got, want)
+			}
+			delete(model, key)
+		case 4:
+			s, at, ok := get(db, key)
+			w, want := model[key]
+			if ok != want || s != w.s || at != w.at {
+				t.Fatalf("get %q = %q %d %v, want %q %d %v", key, s, at, ok, w.s, w.at, want)
+			}
+		case 5: // append through Splice and Grow, toggle the expiry
+			w, ok := model[key]
+			if !ok {
+				continue
+			}
+			k := []byte(key)
+			slot := hashslot.Slot(k)
+			st.Lock(slot)
+			var o Obj
+			db.Find(slot, Hash(k), k, &o)
+			off := rnd.Intn(len(w.s) + 1)
+			copy(o.Splice(off, 0, 3)[off:], "xyz")
+			w.s = w.s[:off] + "xyz" + w.s[off:]
+			cut := rnd.Intn(4)
+			o.Splice(0, cut, 0)
+			w.s = w.s[min(cut, len(w.s)):]
+			n := len(w.s)
+			copy(o.Grow(n + 5)[n:], "growf")
+			w.s += "growf"
+			w.at = int64(rnd.Intn(2) * 77)
+			o.SetExpire(w.at)
+			st.Unlock(slot)
+			model[key] = w
+		}
+	}
+	volatile := 0
+	for key, w := range model {
+		if s, at, ok := get(db, key); !ok || s != w.s || at != w.at {
+			t.Fatalf("in the end %q = %q %d %v, want %q %d", key, s, at, ok, w.s, w.at)
+		}
+		if w.at != 0 {
+			volatile++
+		}
+	}
+	if k, v := db.Len(false); k != len(model) || v != volatile {
+		t.Fatalf("Len = %d %d, want %d %d", k, v, len(model), volatile)
+	}
+	seen := map[string]bool{}
+	for cur := uint64(0); ; {
+		if cur = db.Scan(cur, 7, false, func(o *Obj) { seen[string(o.Key())] = true }); cur == 0 {
+			break
+		}
+	}
+	if len(seen) != len(model) {
+		t.Fatalf("scan met %d keys of %d", len(seen), len(model))
+	}
+	st.LockWorld()
+	if n := db.Clear(false); n != len(model) {
+		t.Fatalf("Clear = %d, want %d", n, len(model))
+	}
+	st.UnlockWorld()
+	if used := st.Heap.Used(); used != 0 {
+		t.Fatalf("%d bytes are still in use after Clear", used)
+	}
+}
+
+// TestExpireSweep checks that a sweep deletes just what is due, and that a slot
+// without due keys is passed over.
+func TestExpireSweep(t *testing.T) {
+	st := newTest(t, 1)
+	db := st.DB(0)
+	for i := 0; i < 3000; i++ {
+		put(db, fmt.Sprintf("{x}%d", i), "v", int64(100+i%300))
+	}
+	slot := hashslot.Slot([]byte("{x}"))
+	sweep := func(now int64) (n int) {
+		var c ExpireCursor
+		for done := false; !done; {
+			done = db.ExpireStep(slot, now, &c, 10, func(o *Obj) { db.Delete(o); n++ })
+		}
+		return n
+	}
+	if db.DueSlot(slot, 99) {
+		t.Error("due before any key is")
+	}
+	if n := sweep(199); n != 1000 {
+		t.Errorf("sweep at 199 deleted %d, want 1000", n)
+	}
+	if db.DueSlot(slot, 199) || !db.DueSlot(slot, 200) {
+		t.Error("the next expiry was not found by the sweep")
+	}
+	put(db, "{x}early", "v", 150)
+	if !db.DueSlot(slot, 150) {
+		t.Error("a new earlier expiry did not make the slot due")
+	}
+	if n := sweep(1000); n != 2001 {
+		t.Errorf("last sweep deleted %d, want 2001", n)
+	}
+	if db.Volatile(slot) != 0 || !db.Empty() {
+		t.Error("keys are left")
+	}
+}
+
+// recorder is a snapshot sink.
+type recorder struct {
+	mu   sync.Mutex
+	keys map[string]string
+	dups int
+}
+
+func (r *recorder) Record(db int, o *Obj) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	k := string(o.Key())
+	if _, dup := r.keys[k]; dup {
+		r.dups++
+	}
+	r.keys[k] = string(o.Bytes())
+}
+
+// TestSnapshotIsExactAtTheCut lets writers move amounts between accounts, two
+// keys under their slots' locks at a time, while snapshots are walked: in each
+// the sum must be that of the cut.
+func TestSnapshotIsExactAtTheCut(t *testing.T) {
+	st := newTest(t, 1)
+	db := st.DB(0)
+	const accounts, sum = 500, 500 * 1000
+	for i := 0; i < accounts; i++ {
+		put(db, fmt.Sprint("acct", i), "1000", 0)
+	}
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for w := 0; w < 3; w++ {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			rnd := rand.New(rand.NewSource(int64(w)))
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				a, b := fmt.Sprint("acct", rnd.Intn(accounts)), fmt.Sprint("acct", rnd.Intn(accounts))
+				if a == b {
+					continue
+				}
+				var set StripeSet
+				ka, kb := []byte(a), []byte(b)
+				sa, sb := hashslot.Slot(ka), hashslot.Slot(kb)
+				set.Add(sa)
+				set.Add(sb)
+				st.LockSet(&set)
+				var oa, ob Obj
+				db.Find(sa, Hash(ka), ka, &oa)
+				db.Find(sb, Hash(kb), kb, &ob)
+				var va, vb int
+				fmt.Sscan(string(oa.Bytes()), &va)
+				fmt.Sscan(string(ob.Bytes()), &vb)
+				d := rnd.Intn(100)
+				set1 := func(o *Obj, slot uint16, key []byte, v int) {
+					if rnd.Intn(4) == 0 { // delete and make anew
+						db.Delete(o)
+						s := fmt.Sprint(v)
+						copy(db.Create(slot, Hash(key), key, String, Raw, len(s), 0, 0, o), s)
+						return
+					}
+					db.Write(o)
+					s := fmt.Sprint(v)
+					copy(o.Reset(String, Raw, len(s)), s)
+				}
+				set1(&oa, sa, ka, va-d)
+				db.Find(sb, Hash(kb), kb, &ob)
+				set1(&ob, sb, kb, vb+d)
+				st.UnlockSet(&set)
+			}
+		}()
+	}
+	for i := 0; i < 20; i++ {
+		r := &recorder{keys: map[string]string{}}
+		st.LockWorld()
+		s, err := st.BeginSnapshot(r)
+		st.UnlockWorld()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Walk(func() error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+		total := 0
+		for _, v := range r.keys {
+			var n int
+			fmt.Sscan(v, &n)
+			total += n
+		}
+		if r.dups != 0 || len(r.keys) != accounts || total != sum {
+			t.Fatalf("snapshot %d: %d keys, %d twice, sum %d; want %d, 0, %d", i, len(r.keys), r.dups, total, accounts, sum)
+		}
+	}
+	close(stop)
+	wg.Wait()
+}
+
+// TestFlushAbortsSnapshot checks that a walk does not go on with a data set
+// that is gone.
+func TestFlushAbortsSnapshot(t *testing.T) {
+	st := newTest(t, 1)
+	for i := 0; i < 2000; i++ {
+		put(st.DB(0), fmt.Sprint(i), "v", 0)
+	}
+	st.LockWorld()
+	s, err := st.BeginSnapshot(&recorder{keys: map[string]string{}})
+	st.UnlockWorld()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	err = s.Walk(func() error {
+		if n++; n == 3 {
+			st.LockWorld()
+			st.DB(0).Clear(false)
+			st.UnlockWorld()
+		}
+		return nil
+	})
+	if err == nil {
+		t.Fatal("the walk ended well after a flush")
+	}
+	st.LockWorld()
+	if _, err := st.BeginSnapshot(&recorder{keys: map[string]string{}}); err != nil {
+		t.Errorf("no new snapshot after an aborted one: %v", err)
+	}
+	st.UnlockWorld()
+}
