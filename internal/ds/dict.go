@@ -65,8 +65,11 @@ const (
 
 	// Buckets a table may have to be rehashed at once: 0.2 ms.
 	smallTable = 4096
-	// Home buckets moved per Insert or Remove. A table grows by a third, so at
-	// one per call the move would end before the next is due; a shrink needs two.
+	// Home buckets moved per Insert or Remove. A move from n buckets then lasts
+	// n/2 calls. That is too short for the old table, with n places free when it
+	// starts, to fill up even if all inserts go there, and too short for the new
+	// one to need the next resize: it has 2 n places to spare after growth by a
+	// third, n after shrinking to half.
 	moveStep = 2
 )
 
@@ -261,18 +264,11 @@ func makeEntry(hash uint64, ref mem.Ref, flag bool) uint64 {
 func (d *Dict) Insert(a Arena, hash uint64, ref mem.Ref, flag bool) {
 	d.step(a)
 	if d.used >= roomOf(d.n) {
-		d.finish(a)
 		d.resize(a, d.n+(d.n+2)/3)
 	}
 	t, old := d.of(a.Region(), hash)
 	if old {
-		m := d.move(a.Region())
-		if m.used+2 > uint64(m.n)*perBucket { // invariant 3; only for hashes chosen to hurt
-			d.finish(a)
-			t = d.main(a.Region())
-		} else {
-			m.used++
-		}
+		d.move(a.Region()).used++
 	}
 	t.put(makeEntry(hash, ref, flag))
 	d.used++
@@ -316,7 +312,11 @@ func (d *Dict) Remove(a Arena, hash uint64, ref mem.Ref) {
 	case d.used == 0:
 		d.Free(a)
 	case d.table&dictMoving == 0 && d.n > 1 && uint64(d.used)*10 < uint64(d.n)*perBucket*3:
-		d.resize(a, uint32(uint64(d.used)*10/(perBucket*6))+1) // to 60 %
+		n := uint32(uint64(d.used)*10/(perBucket*6)) + 1 // to 60 %
+		if d.n > smallTable {
+			n = max(n, d.n/2) // as moveStep wants it, also after a Reserve in vain
+		}
+		d.resize(a, n)
 	}
 }
 
@@ -412,6 +412,9 @@ func (t table) distance(i, j uint32) uint32 {
 
 // resize goes to n buckets, or the few more that the memory's class has room for.
 func (d *Dict) resize(a Arena, n uint32) {
+	if d.table&dictMoving != 0 {
+		panic(fmt.Sprintf("ds: dict %+v is to be resized during a resize", *d))
+	}
 	n = max(n, 1)
 	slow := d.used > 0 && max(n, d.n) > smallTable
 	lines := int(n)
@@ -456,13 +459,6 @@ func (d *Dict) Reserve(a Arena, n int) {
 // step does this call's part of a resize.
 func (d *Dict) step(a Arena) {
 	for i := 0; i < moveStep && d.table&dictMoving != 0; i++ {
-		d.moveBucket(a)
-	}
-}
-
-// finish does the rest of a resize. Ordinary growth never needs it.
-func (d *Dict) finish(a Arena) {
-	for d.table&dictMoving != 0 {
 		d.moveBucket(a)
 	}
 }

@@ -247,6 +247,28 @@ func TestDictScanWhileMoving(t *testing.T) {
 			}
 		}
 	}
+	for m.d.table&dictMoving == 0 {
+		m.insert(false)
+	}
+	for m.d.move(m.a.Region()).boundary < m.d.n/4 {
+		m.insert(false)
+	}
+	// The scan crosses from the new table to the old one.
+	stay = maps.Clone(m.in)
+	step := 0
+	seen := m.scanAll(func() {
+		if step++; step%50 == 0 {
+			m.insert(false)
+		}
+	})
+	for r := range stay {
+		if seen[r] != 1 {
+			t.Fatalf("%#x met %d times", r, seen[r])
+		}
+	}
+	if m.d.table&dictMoving == 0 {
+		t.Error("the resize was over before the scan")
+	}
 	if moving < 1000 {
 		t.Errorf("only %d steps of the scan met a resize", moving)
 	}
@@ -293,6 +315,57 @@ func TestDictStepsAreBounded(t *testing.T) {
 	}
 	if n < smallTable/4 {
 		t.Errorf("the resize took only %d inserts", n)
+	}
+	m.check()
+}
+
+// The worst for a resize: every insert goes to the part that moves last, all to
+// one bucket, and the next resize comes as early as it can.
+func TestDictMoveEndsInTime(t *testing.T) {
+	m := newDictModel(t, spread)
+	for m.d.table&dictMoving == 0 {
+		m.insert(false)
+	}
+	m.hash = func(mem.Ref) uint64 { return 1<<64 - 1 }
+	grown := m.refs
+	for i := 0; m.d.table&dictMoving != 0; i++ {
+		m.insert(false)
+		if i%500 == 0 {
+			if err := m.d.Check(m.a.Heap); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	m.refs, m.hash = grown, spread
+	for m.d.table&dictMoving == 0 {
+		m.remove(0)
+	}
+	for m.d.table&dictMoving != 0 {
+		m.insert(false)
+	}
+	if err := m.d.Check(m.a.Heap); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Room that was reserved and not used goes in halves, so that inserts in between
+// always find some.
+func TestDictReserveInVain(t *testing.T) {
+	m := newDictModel(t, spread)
+	m.d.Reserve(m.a, 200000)
+	for range 1000 {
+		m.insert(false)
+	}
+	m.remove(0)
+	if m.d.table&dictMoving == 0 {
+		t.Fatal("no resize begins")
+	}
+	for len(m.refs) < 60000 {
+		m.insert(false)
+	}
+	m.check()
+	for len(m.refs) > 0 {
+		m.remove(len(m.refs) - 1)
 	}
 	m.check()
 }
