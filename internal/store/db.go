@@ -14,19 +14,24 @@ import (
 type DB struct {
 	st       *Store
 	index    int // number that SELECT knows it by; world lock to change
-	slots    []slot
+	table    atomic.Pointer[[Slots]slot]
 	occupied [Slots / 64]atomic.Uint64 // a bit per slot that holds keys; read without locks
 }
 
 type slot struct {
 	dict       ds.Dict
-	volatile   int32 // keys with an expiry
-	nextExpire int64 // no key expires before it; 0: none does
+	n          atomic.Int32 // keys; the dict's length for readers without the lock
+	volatile   int32        // keys with an expiry
+	nextExpire int64        // no key expires before it; 0: none does
 }
 
 func newDB(st *Store, index int) *DB {
-	return &DB{st: st, index: index, slots: make([]slot, Slots)}
+	db := &DB{st: st, index: index}
+	db.table.Store(new([Slots]slot))
+	return db
 }
+
+func (db *DB) slot(i uint16) *slot { return &db.table.Load()[i] }
 
 // Store returns the store that db belongs to.
 func (db *DB) Store() *Store { return db.st }
@@ -38,7 +43,7 @@ func (db *DB) Index() int { return db.index }
 // until someone deletes it.
 func (db *DB) Find(slot uint16, hash uint64, key []byte, o *Obj) bool {
 	h := db.st.Heap
-	p := db.slots[slot].dict.Probe(h, hash)
+	p := db.slot(slot).dict.Probe(h, hash)
 	for p.Next() {
 		o.open(db, slot, hash, p.Ref())
 		if bytes.Equal(o.rec[o.keyOff:o.valOff], key) {
@@ -55,11 +60,12 @@ func (db *DB) Create(slot uint16, hash uint64, key []byte, t Type, e Encoding, n
 	size := headerLen(len(key), expireAt != 0) + len(key) + n
 	ref := db.st.Heap.Alloc(StripeOf(slot), size, mem.Records)
 	o.write(db, slot, hash, ref, key, t, e, n, expireAt, second)
-	s := &db.slots[slot]
+	s := db.slot(slot)
 	if s.dict.Len() == 0 {
 		db.occupied[slot>>6].Or(1 << (slot & 63))
 	}
 	s.dict.Insert(db.st.arena(slot), hash, ref, expireAt != 0)
+	s.n.Store(int32(s.dict.Len()))
 	if expireAt != 0 {
 		s.volatile++
 		s.noteExpire(expireAt)
@@ -88,7 +94,7 @@ func (db *DB) MoveTo(o *Obj, dst *DB, slot uint16, hash uint64, key []byte, to *
 // drop removes the record that o is on from the index and frees it, without
 // what its value owns.
 func (db *DB) drop(o *Obj) {
-	s := &db.slots[o.slot]
+	s := db.slot(o.slot)
 	if o.rec[offFlags]&flagExpire != 0 {
 		s.volatile--
 		if s.volatile == 0 {
@@ -97,6 +103,7 @@ func (db *DB) drop(o *Obj) {
 	}
 	a := o.Arena()
 	s.dict.Remove(a, o.hash, o.ref)
+	s.n.Store(int32(s.dict.Len()))
 	a.Free(a.Shard, o.ref, mem.Records)
 	if s.dict.Len() == 0 {
 		db.occupied[o.slot>>6].And(^uint64(1 << (o.slot & 63)))
@@ -109,8 +116,17 @@ func (db *DB) drop(o *Obj) {
 // it is what keeps snapshots exact.
 func (db *DB) Write(o *Obj) { db.beforeWrite(o) }
 
-// SlotLen returns the number of keys in a slot, expired ones included.
-func (db *DB) SlotLen(slot uint16) int { return db.slots[slot].dict.Len() }
+// SlotLen returns the number of keys in a slot, expired ones included. It needs
+// no lock; without it the answer may be a moment old.
+func (db *DB) SlotLen(slot uint16) int { return int(db.slot(slot).n.Load()) }
+
+// Keys returns the number of keys of the database, without locks.
+func (db *DB) Keys() (n int) {
+	for s := db.NextOccupied(0); s < Slots; s = db.NextOccupied(s + 1) {
+		n += db.SlotLen(uint16(s))
+	}
+	return n
+}
 
 // Len returns the number of keys and of keys with an expiry. It takes the slot
 // locks one after the other, unless the caller holds the world lock (world).
@@ -131,8 +147,8 @@ func (db *DB) Len(world bool) (keys, volatile int) {
 func (db *DB) stripeLen(stripe int) (keys, volatile int) {
 	for s := stripe; s < Slots; s += Stripes {
 		if db.slotOccupied(uint16(s)) {
-			keys += db.slots[s].dict.Len()
-			volatile += int(db.slots[s].volatile)
+			keys += db.slot(uint16(s)).dict.Len()
+			volatile += int(db.slot(uint16(s)).volatile)
 		}
 	}
 	return keys, volatile
@@ -192,12 +208,11 @@ func (db *DB) Clear(async bool) int {
 	if n == 0 {
 		return 0
 	}
-	old := db.slots
-	db.slots = make([]slot, Slots)
+	old := db.table.Swap(new([Slots]slot))
 	for i := range db.occupied {
 		db.occupied[i].Store(0)
 	}
-	db.st.lazy.freeSlots(old, async)
+	db.st.lazy.freeSlots(old[:], async)
 	return n
 }
 
@@ -205,7 +220,7 @@ func (db *DB) Clear(async bool) int {
 func (db *DB) ClearSlot(slot uint16, before func(o *Obj)) int {
 	n := 0
 	for {
-		ref, ok := db.slots[slot].dict.Random(db.st.Heap, 0)
+		ref, ok := db.slot(slot).dict.Random(db.st.Heap, 0)
 		if !ok {
 			return n
 		}
@@ -227,7 +242,7 @@ func (db *DB) openRef(slot uint16, ref mem.Ref, o *Obj) {
 
 // Random points o at a random key of a slot.
 func (db *DB) Random(slot uint16, rnd uint64, o *Obj) bool {
-	ref, ok := db.slots[slot].dict.Random(db.st.Heap, rnd)
+	ref, ok := db.slot(slot).dict.Random(db.st.Heap, rnd)
 	if !ok {
 		o.rec = nil
 		return false

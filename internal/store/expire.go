@@ -9,7 +9,7 @@ func (s *slot) noteExpire(at int64) {
 
 // DueSlot reports whether a key of the slot may have expired by now.
 func (db *DB) DueSlot(slot uint16, now int64) bool {
-	n := db.slots[slot].nextExpire
+	n := db.slot(slot).nextExpire
 	return n != 0 && n <= now
 }
 
@@ -24,7 +24,7 @@ type ExpireCursor struct {
 // reports whether the sweep of the slot is complete. The lock may be released
 // between steps.
 func (db *DB) ExpireStep(slot uint16, now int64, c *ExpireCursor, max int, expire func(o *Obj)) (done bool) {
-	s := &db.slots[slot]
+	s := db.slot(slot)
 	h := db.st.Heap
 	var due [64]Obj
 	for n := 0; n < max; {
@@ -65,4 +65,4 @@ func (db *DB) ExpireStep(slot uint16, now int64, c *ExpireCursor, max int, expir
 }
 
 // Volatile returns the number of keys of a slot that have an expiry.
-func (db *DB) Volatile(slot uint16) int { return int(db.slots[slot].volatile) }
+func (db *DB) Volatile(slot uint16) int { return int(db.slot(slot).volatile) }

@@ -251,7 +251,7 @@ func (o *Obj) reshape(expireAt int64, valLen int, keep bool, slack int) {
 	if keep {
 		copy(o.rec[o.valOff:int(o.valOff)+valLen], val)
 	}
-	o.db.slots[o.slot].dict.Replace(o.Arena(), o.hash, old, ref)
+	o.db.slot(o.slot).dict.Replace(o.Arena(), o.hash, old, ref)
 	h.Free(shard, old, mem.Records)
 }
 
@@ -345,7 +345,7 @@ func (o *Obj) expireChanged(was, at int64) {
 	if was == at {
 		return
 	}
-	s := &o.db.slots[o.slot]
+	s := o.db.slot(o.slot)
 	if (was != 0) != (at != 0) {
 		s.dict.SetFlag(o.Arena(), o.hash, o.ref, at != 0)
 		if at != 0 {

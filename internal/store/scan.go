@@ -68,7 +68,7 @@ func (db *DB) ScanSlot(slot uint16, pos uint64, count int, visit func(o *Obj)) u
 func (db *DB) scanStep(slot uint16, pos uint64, n *int, visit func(o *Obj)) uint64 {
 	var refs [64]mem.Ref
 	got := refs[:0]
-	next := db.slots[slot].dict.Scan(db.st.Heap, pos, func(ref mem.Ref, _ bool) {
+	next := db.slot(slot).dict.Scan(db.st.Heap, pos, func(ref mem.Ref, _ bool) {
 		got = append(got, ref)
 	})
 	for _, ref := range got {

@@ -13,7 +13,7 @@ func (db *DB) TouchIndex(slot uint16, hash uint64) (line uint64) {
 		return 0
 	}
 	region := db.st.Heap.Region()
-	off, ok := db.slots[slot].dict.Bucket(region, hash)
+	off, ok := db.slot(slot).dict.Bucket(region, hash)
 	if !ok || off+64 > uint64(len(region)) {
 		return 0
 	}
