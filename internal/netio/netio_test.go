@@ -332,7 +332,7 @@ func TestQueryLimit(t *testing.T) {
 func TestSlowReaderIsHeldBack(t *testing.T) {
 	w := start(t, Options{})
 	c := w.dial()
-	const n, size = 200, 1 << 20
+	const n, size = 60, 1 << 20
 	go func() {
 		for range n {
 			c.send("BIG", strconv.Itoa(size))
@@ -452,18 +452,32 @@ func TestHardLimitOfReplies(t *testing.T) {
 }
 
 // Over the soft limit a connection lives for the soft time, not longer, even if
-// nobody pushes any more; one that recovers lives on.
+// nobody pushes any more; one that recovers in time lives on.
 func TestSoftLimit(t *testing.T) {
-	w := start(t, Options{})
-	w.s.SetLimits(Limits{engine.ClassPubSub: {Soft: 1 << 20, SoftTime: 50 * time.Millisecond}})
+	w := start(t, Options{manualSweep: true})
+	w.s.SetLimits(Limits{engine.ClassPubSub: {Soft: 1 << 20, SoftTime: time.Hour}})
 	stuck, well := w.dial(), w.dial()
 	for _, c := range []*client{stuck, well} {
 		c.want("+OK", "SUBSCRIBE")
-		c.h.c.Push(resp.AppendBulk(nil, make([]byte, 30<<20)))
+		c.h.c.Push(resp.AppendBulk(nil, make([]byte, 20<<20)))
 	}
-	if v, err := well.Next(); err != nil || len(v.Str) != 30<<20 {
-		t.Fatalf("%d bytes, %v", len(v.Str), err)
+	now := time.Now()
+	w.s.sweep(now.Add(50 * time.Minute))
+	for i := range 2 { // a second time over the limit begins a new hour
+		if v, err := well.Next(); err != nil || len(v.Str) != 20<<20 {
+			t.Fatalf("%d bytes, %v", len(v.Str), err)
+		}
+		if i == 0 {
+			poll(t, "nothing is pending", func() bool { return well.h.c.OutputPending() == 0 })
+			w.s.sweep(now.Add(55 * time.Minute))
+			well.h.c.Push(resp.AppendBulk(nil, make([]byte, 20<<20)))
+		}
 	}
+	poll(t, "nothing is pending", func() bool { return well.h.c.OutputPending() == 0 })
+	if n := w.s.Stats().OutputLimitCloses; n != 0 {
+		t.Fatalf("OutputLimitCloses = %d within the soft time", n)
+	}
+	w.s.sweep(now.Add(2 * time.Hour))
 	<-stuck.h.closed
 	well.want("+PONG", "PING")
 	if n := w.s.Stats().OutputLimitCloses; n != 1 {
@@ -568,22 +582,25 @@ func TestMaxClients(t *testing.T) {
 	}
 }
 
+// Only normal clients that wait for nothing are idle.
 func TestIdleTimeout(t *testing.T) {
-	w := start(t, Options{IdleTimeout: func() time.Duration { return 1500 * time.Millisecond }})
+	w := start(t, Options{manualSweep: true, IdleTimeout: func() time.Duration { return time.Minute }})
 	idle, blocked, subscribed, busy := w.dial(), w.dial(), w.dial(), w.dial()
 	blocked.send("BLOCK", "0")
 	subscribed.want("+OK", "SUBSCRIBE")
-	for gone := false; !gone; {
-		busy.want("+PONG", "PING")
-		select {
-		case <-idle.h.closed:
-			gone = true
-		case <-time.After(20 * time.Millisecond):
-		}
+	poll(t, "parked", func() bool { return blocked.h.c.parked.Load() })
+	now := time.Now()
+	w.s.sweep(now)
+	w.s.sweep(now.Add(time.Minute))
+	if n := w.s.Stats().IdleCloses; n != 0 {
+		t.Errorf("IdleCloses = %d after just a minute", n)
 	}
+	busy.want("+PONG", "PING")
+	w.s.sweep(now.Add(time.Minute + time.Second))
+	<-idle.h.closed
 	idle.wantEnd()
 	busy.want("+PONG", "PING")
-	poll(t, "parked", func() bool { return blocked.h.serve("+served\r\n") })
+	blocked.h.serve("+served\r\n")
 	blocked.want("+served")
 	subscribed.want("+PONG", "PING")
 	if n := w.s.Stats().IdleCloses; n != 1 {

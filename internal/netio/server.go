@@ -46,6 +46,8 @@ type Options struct {
 	IdleTimeout func() time.Duration // close idle normal clients; 0: never
 	KeepAlive   func() time.Duration // TCP keepalive of new connections; 0: off
 	QueryLimit  func() int64         // bytes a client may have sent and not had run; nil: 1 GiB
+
+	manualSweep bool // tests call sweep, with times of their own
 }
 
 // Limit is an output limit: a connection that owes its client more than Hard
@@ -117,7 +119,9 @@ func New(o Options) *Server {
 	s.chunks.init()
 	l := DefaultLimits()
 	s.limits.Store(&l)
-	s.wg.Go(s.sweepLoop)
+	if !o.manualSweep {
+		s.wg.Go(s.sweepLoop)
+	}
 	return s
 }
 

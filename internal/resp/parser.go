@@ -81,8 +81,7 @@ type span struct{ start, end int }
 func (p *Parser) Next(buf []byte, argv [][]byte) (args [][]byte, n int, err error) {
 	// The common case in one pass and no state: a whole command of modest
 	// numbers. Anything else falls through to the careful path, from its start.
-	const fastArgs = 1 << 12
-	if p.left != 0 || p.Unauthenticated || p.scan != 0 || len(buf) < 4 || buf[0] != '*' {
+	if p.left != 0 || p.scan != 0 || p.Unauthenticated || p.MaxArgs != 0 || len(buf) < 4 || buf[0] != '*' {
 		return p.careful(buf, argv)
 	}
 	count := uint(buf[1] - '0')
@@ -90,51 +89,55 @@ func (p *Parser) Next(buf []byte, argv [][]byte) (args [][]byte, n int, err erro
 		return p.careful(buf, argv)
 	}
 	pos := 2
-	for pos < len(buf) && buf[pos] != '\r' {
+	for buf[pos] != '\r' {
 		d := uint(buf[pos] - '0')
 		count = count*10 + d
 		pos++
-		if d > 9 || count > fastArgs {
+		if d > 9 || pos > 5 || pos == len(buf) {
 			return p.careful(buf, argv)
 		}
 	}
 	pos += 2
-	if p.MaxArgs != 0 && int64(count) > p.MaxArgs {
-		return p.careful(buf, argv)
-	}
 	maxBulk := uint64(p.maxBulk())
 	out := argv
-	for ; count > 0; count-- {
+	for {
 		// The shortest argument is $0, two line ends: 6 bytes.
-		if pos > len(buf)-6 || buf[pos] != '$' {
-			return p.careful(buf, argv)
+		if pos > len(buf)-6 {
+			break
 		}
-		size := uint64(buf[pos+1] - '0')
-		if size > 9 {
-			return p.careful(buf, argv)
+		b := buf[pos:]
+		size := uint64(b[1] - '0')
+		if b[0] != '$' || size > 9 {
+			break
 		}
-		if pos += 2; buf[pos] != '\r' {
-			if size == 0 {
-				return p.careful(buf, argv)
+		body := 4 // offset in b
+		if c := b[2]; c != '\r' {
+			d := uint64(c - '0')
+			if d > 9 || size == 0 {
+				break
 			}
-			for pos < len(buf) && buf[pos] != '\r' {
-				d := uint64(buf[pos] - '0')
-				size = size*10 + d
-				pos++
-				if d > 9 || size > 1<<40 {
+			size = size*10 + d
+			for body = 3; body < len(b) && b[body] != '\r'; body++ {
+				d := uint64(b[body] - '0')
+				if d > 9 || body > 12 {
 					return p.careful(buf, argv)
 				}
+				size = size*10 + d
 			}
+			body += 2
 		}
-		pos += 2
-		end := pos + int(size)
+		start := pos + body
+		end := start + int(size)
 		if end > len(buf)-2 || size > maxBulk {
-			return p.careful(buf, argv)
+			break
 		}
-		out = append(out, buf[pos:end:end])
+		out = append(out, buf[start:end:end])
 		pos = end + 2
+		if count--; count == 0 {
+			return out, pos, nil
+		}
 	}
-	return out, pos, nil
+	return p.careful(buf, argv)
 }
 
 // Need says, after ErrMore, how many more bytes the command needs at least: the
