@@ -3,6 +3,7 @@ package cluster
 // tick is the periodic work of 5.2.
 func (m *Machine) tick() {
 	m.ticks++
+	m.lastTick = m.now.Mono
 	m.applySettings()
 	m.tickLinks()
 	if m.ticks%randomPingTicks == 0 && !m.cfg.DisableRandomPing {
@@ -117,18 +118,49 @@ func (m *Machine) tickPings() (orphans, maxReplicas, ownReplicas int) {
 			m.sendPing(n)
 			continue
 		}
+		if m.refused(n) && n.flags&(FlagPFail|FlagFail) == 0 {
+			m.event(LevelInfo, "connections refused, the process is gone", n)
+			m.suspect(n)
+			m.spreadSuspicion(n)
+			continue
+		}
 		if n.pingSent == 0 {
 			continue
 		}
 		if min(now-n.pingSent, m.since(n.dataRecv)) > T && n.flags&(FlagPFail|FlagFail) == 0 {
-			n.flags |= FlagPFail
-			m.event(LevelDebug, "node suspected", n)
-			m.changed(n)
-			m.todo |= todoState
-			if m.self.votingPrimary() {
-				m.markFailIfAgreed(n)
-			}
+			m.suspect(n)
 		}
 	}
 	return orphans, maxReplicas, ownReplicas
+}
+
+// suspect sets PFAIL.
+func (m *Machine) suspect(n *node) {
+	n.flags |= FlagPFail
+	m.event(LevelDebug, "node suspected", n)
+	m.changed(n)
+	m.todo |= todoState
+	if m.self.votingPrimary() {
+		m.markFailIfAgreed(n)
+	}
+}
+
+// refused tells whether n's host has refused connections for long enough to
+// say that the process is gone.
+func (m *Machine) refused(n *node) bool {
+	return m.cfg.CrashDetection && n.refusedSince != 0 && m.now.Mono-n.refusedSince >= m.cfg.RefusedPeriod
+}
+
+// spreadSuspicion pings the other voters at once, so that the reports about n
+// meet before the node timeout.
+func (m *Machine) spreadSuspicion(n *node) {
+	m.pfails++ // gossip holds as many suspects as the tick counted
+	if !m.self.votingPrimary() || !n.isPFail() {
+		return
+	}
+	for _, v := range m.nodes {
+		if v != m.self && v != n && v.votingPrimary() && v.out != nil && v.out.up && !v.is(FlagFail) {
+			m.sendGossip(v.out, TypePong)
+		}
+	}
 }

@@ -2,9 +2,16 @@ package cluster
 
 import "fmt"
 
-// voteTimeout is how long an election may wait for votes; twice that is the time
-// between two elections (8.1 rule 1).
-func (m *Machine) voteTimeout() Millis { return max(2*m.cfg.NodeTimeout, minVoteTimeout) }
+// voteTimeout is how long an election may wait for votes, retry the time from one
+// election to the next (8.1 rule 1).
+func (m *Machine) voteTimeout() (timeout, retry Millis) {
+	if m.cfg.RetryWithinTimeout {
+		timeout = max(m.cfg.NodeTimeout/2, minFastRetry)
+		return timeout, timeout
+	}
+	timeout = max(2*m.cfg.NodeTimeout, minVoteTimeout)
+	return timeout, 2 * timeout
+}
 
 // manualReady tells whether a manual failover may go ahead.
 func (m *Machine) manualReady() bool { return m.mfEnd != 0 && m.mfCanStart }
@@ -31,9 +38,12 @@ func (m *Machine) failoverStep() {
 		m.stalled = ""
 		return
 	}
-	timeout := m.voteTimeout()
-	retry := 2 * timeout
+	timeout, retry := m.voteTimeout()
 	age := m.since(m.authTime)
+	if m.local.Unsynced {
+		m.stall("no complete data of this shard")
+		return
+	}
 	if f := m.cfg.ReplicaValidityFactor; f > 0 && !manual {
 		if m.dataAge() > m.cfg.ReplPingPeriod+m.cfg.NodeTimeout*Millis(f) {
 			m.stall("data too old")

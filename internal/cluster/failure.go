@@ -89,6 +89,9 @@ func (m *Machine) clearFail(n *node) {
 	}
 	n.flags &^= FlagFail
 	m.event(LevelInfo, "node is back", n)
+	if n == m.self.primary && !m.manualReady() {
+		m.authTime, m.authSent = 0, false // its next failure is a new election
+	}
 	m.changed(n)
 	m.save(false)
 	m.todo |= todoState

@@ -67,6 +67,13 @@ type Local struct {
 	// PrimaryLinkAge is the time since the last byte from the primary if the
 	// link is up, else since it went down; negative if it never was up.
 	PrimaryLinkAge Millis
+	// Unsynced says that the data is not a complete state of this shard: the
+	// first full sync with its primary is not done. Such a replica never
+	// becomes a primary by election.
+	Unsynced bool
+	// FollowID is the ID of the last Follow carried out. Facts about the link
+	// to the primary of an earlier Follow are ignored; 0 leaves that unchecked.
+	FollowID uint64
 }
 
 // Done says that the effect with this id has been carried out. Only

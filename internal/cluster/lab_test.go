@@ -22,6 +22,8 @@ type lab struct {
 	closed  map[LinkID]bool
 	dials   []Dial
 	keys    map[int]int
+
+	unsynced bool // for Local
 }
 
 func (l *lab) Keys() int {

@@ -62,10 +62,12 @@ type Machine struct {
 	mfHasOffs  bool
 	lastEffect uint64
 
-	local   Local
-	localAt Millis
-	followT Addr   // where replication was told to go
-	follows NodeID // zero: replication is not configured
+	local    Local
+	localAt  Millis
+	follows  NodeID // zero: replication is not configured
+	followID uint64 // of the last Follow
+	lastTick Millis
+	wokeAt   Millis // a pause ended then and no majority was heard since; 0 = no
 
 	blacklist []blacklisted
 
@@ -265,10 +267,7 @@ func (m *Machine) Step(now Times, in Input) {
 	case LinkDown:
 		m.linkDown(in)
 	case Local:
-		if (in.ReplOffset > 0) != (m.local.ReplOffset > 0) {
-			m.changed(m.self)
-		}
-		m.local, m.localAt = in, m.now.Mono
+		m.takeLocal(in)
 		if m.mfEnd != 0 && m.self.isReplica() {
 			m.todo |= todoManual
 		}
@@ -280,10 +279,26 @@ func (m *Machine) Step(now Times, in Input) {
 	m.endStep()
 }
 
+// takeLocal stores facts about the node's data. Those that were true before the
+// last Follow took effect say nothing about the present primary.
+func (m *Machine) takeLocal(in Local) {
+	if (in.ReplOffset > 0) != (m.local.ReplOffset > 0) {
+		m.changed(m.self)
+	}
+	if in.FollowID != 0 && in.FollowID != m.followID && m.self.isReplica() {
+		m.local.ReplOffset = in.ReplOffset
+		return
+	}
+	m.local, m.localAt = in, m.now.Mono
+}
+
 // begin starts a step at a time. The monotonic clock must not go back.
 func (m *Machine) begin(now Times) {
 	now.Mono = max(now.Mono, m.now.Mono, 1)
 	m.now = now
+	if m.cfg.WakeGuard && m.lastTick != 0 && now.Mono-m.lastTick > max(m.cfg.NodeTimeout, minWakeGap)+TickPeriod {
+		m.woke()
+	}
 }
 
 // endStep does what was put off: failover steps first, then the state, then

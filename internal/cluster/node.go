@@ -33,6 +33,7 @@ type node struct {
 
 	orphanedSince Millis
 	inboundFreed  Millis
+	refusedSince  Millis // connecting is refused since then
 
 	out     *link
 	in      *link

@@ -41,6 +41,7 @@ type Effect interface{ effect() }
 // blocked clients with -UNBLOCKED. It also comes when the address of the
 // primary changed.
 type Follow struct {
+	ID         uint64 // for Local.FollowID
 	Primary    NodeID
 	IP         string
 	Port       uint16 // of the kind that tls-replication asks for

@@ -368,6 +368,7 @@ func (m *Machine) linkUp(id LinkID) {
 	}
 	l.up = true
 	n := l.node
+	n.refusedSince = 0
 	if n.is(FlagMeet) {
 		m.sendMeet(n)
 		return
@@ -387,7 +388,17 @@ func (m *Machine) linkDown(in LinkDown) {
 	}
 	m.dropLink(l)
 	// An address that cannot even be connected to must still become suspect.
-	if n := l.node; n != nil && !l.up && n.pingSent == 0 {
+	n := l.node
+	if n == nil || l.up {
+		return
+	}
+	if n.pingSent == 0 {
 		n.pingSent = m.now.Mono
+	}
+	switch {
+	case !in.Refused:
+		n.refusedSince = 0
+	case n.refusedSince == 0:
+		n.refusedSince = m.now.Mono
 	}
 }

@@ -53,8 +53,11 @@ func (m *Machine) follow(fullResync bool) {
 		return
 	}
 	m.follows = p.id
+	m.lastEffect++
+	m.followID = m.lastEffect
 	m.local.PrimaryLinkUp = false
-	m.effect(Follow{Primary: p.id, IP: p.addr.IP, Port: m.cfg.replPort(p.addr), FullResync: fullResync})
+	m.local.Unsynced = m.local.Unsynced || fullResync
+	m.effect(Follow{ID: m.followID, Primary: p.id, IP: p.addr.IP, Port: m.cfg.replPort(p.addr), FullResync: fullResync})
 }
 
 // promote makes self the primary of its shard with every slot the old one has

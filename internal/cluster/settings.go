@@ -57,6 +57,19 @@ type Settings struct {
 	RankDelay              Millis
 	FailedPrimaryRankDelay Millis
 
+	// RetryWithinTimeout holds the next election half a node timeout after one
+	// that nobody won. Redis and Valkey wait four node timeouts (8.1 rule 1).
+	RetryWithinTimeout bool
+	// WakeGuard makes a primary that was not run for longer than the node
+	// timeout refuse clients until it has heard from a majority again. Redis
+	// goes on serving, and loses what it accepts if it was replaced meanwhile.
+	WakeGuard bool
+	// CrashDetection takes refused connections as the sign of a crash: a node
+	// whose host refused for RefusedPeriod is suspected without waiting for the
+	// node timeout, and the other primaries are told at once.
+	CrashDetection bool
+	RefusedPeriod  Millis
+
 	// DisableRandomPing skips 5.2 step 3 (DEBUG DISABLE-CLUSTER-RANDOM-PING).
 	DisableRandomPing bool
 
@@ -86,6 +99,9 @@ func DefaultSettings() Settings {
 		ElectionJitter:         500,
 		RankDelay:              1000,
 		FailedPrimaryRankDelay: 500,
+		RetryWithinTimeout:     true,
+		WakeGuard:              true,
+		RefusedPeriod:          300,
 	}
 }
 
@@ -102,6 +118,8 @@ const (
 	gossipFutureSlack   Millis = 500 // a gossiped pong may lie this far ahead
 	reportTimeouts             = 2   // a failure report lives this many T
 	failUndoTimeouts           = 2
+	minFastRetry        Millis = 500  // shortest wait for votes with RetryWithinTimeout
+	minWakeGap          Millis = 1000 // a shorter gap between ticks is no pause
 	voteSpacingTimeouts        = 2
 )
 

@@ -1,5 +1,22 @@
 package cluster
 
+import "fmt"
+
+// woke handles the first step after a pause longer than the node timeout: the
+// others may have replaced this primary, and what it would accept now be lost.
+func (m *Machine) woke() {
+	gap := m.now.Mono - m.lastTick
+	m.lastTick = m.now.Mono
+	if !m.self.votingPrimary() {
+		return
+	}
+	m.wokeAt = m.now.Mono
+	m.minorityTime = m.now.Mono
+	m.eventX(Event{Level: LevelWarn, What: "woke from a pause longer than the node timeout", Slot: -1,
+		Info: fmt.Sprintf("pauseMs=%d", gap)}, nil)
+	m.todo |= todoState
+}
+
 // evaluate decides whether the cluster serves (7.8).
 func (m *Machine) evaluate() {
 	now := m.now.Mono
@@ -15,7 +32,7 @@ func (m *Machine) evaluate() {
 		}
 		if n.votingPrimary() {
 			size++
-			if !n.is(FlagFail | FlagPFail) {
+			if !n.is(FlagFail|FlagPFail) && (m.wokeAt == 0 || n == m.self || n.dataRecv > m.wokeAt) {
 				reachable++
 			}
 		}
@@ -35,6 +52,9 @@ func (m *Machine) evaluate() {
 	if reachable < m.quorum() {
 		state, reason = StateFail, "majority of primaries unreachable"
 		m.minorityTime = now
+	}
+	if reachable >= m.quorum() {
+		m.wokeAt = 0
 	}
 	if state == m.state {
 		return

@@ -214,7 +214,7 @@ func (l *lab) elect() Millis {
 		l.step(Local{ReplOffset: 100, PrimaryLinkAge: 0})
 		l.run(TickPeriod)
 	}
-	l.t.Fatalf("no request for votes: %v", l.effects)
+	l.t.Fatalf("no request for votes: auth=%d now=%d sent=%v stalled=%q flags=%04x %v", l.m.authTime, l.now, l.m.authSent, l.m.stalled, l.m.self.primary.flags, l.effects)
 	return 0
 }
 
@@ -368,6 +368,7 @@ func TestElectionConditions(t *testing.T) {
 		{"data age above the limit", nil, nil, 10*testTimeout + 10000 + testTimeout + 1000, false},
 		{"data age without limit", func(s *Settings) { s.ReplicaValidityFactor = 0 }, nil, 1 << 40, true},
 		{"never had data", nil, nil, -1, false},
+		{"data of another shard", func(s *Settings) { s.ReplicaValidityFactor = 0 }, func(l *lab) { l.unsynced = true }, 0, false},
 		{"never had data, no limit", func(s *Settings) { s.ReplicaValidityFactor = 0 }, nil, -1, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -382,7 +383,7 @@ func TestElectionConditions(t *testing.T) {
 			}
 			l.clear()
 			for range 30 {
-				l.step(Local{ReplOffset: 100, PrimaryLinkAge: tt.age})
+				l.step(Local{ReplOffset: 100, PrimaryLinkAge: tt.age, Unsynced: l.unsynced})
 				l.run(TickPeriod)
 			}
 			if got := len(l.sentOf(TypeAuthRequest)) > 0; got != tt.want {
@@ -393,14 +394,25 @@ func TestElectionConditions(t *testing.T) {
 }
 
 // An election that wins no votes expires after max(2T, 2000) ms and a new one,
-// with a new epoch, comes after twice that.
+// with a new epoch, comes after twice that; with RetryWithinTimeout both within T.
 func TestElectionRetry(t *testing.T) {
-	l := candidateLab(t)
+	for _, fast := range []bool{false, true} {
+		l := candidateLab(t, func(s *Settings) { s.RetryWithinTimeout = fast })
+		wait, next := 2*testTimeout, 4*testTimeout
+		if fast {
+			wait, next = testTimeout/2, testTimeout/2
+		}
+		l.retry(wait, next)
+	}
+}
+
+func (l *lab) retry(wait, next Millis) {
+	t := l.t
 	l.fail("c")
 	l.elect()
 	first, at := l.m.authEpoch, l.m.authTime
 	l.clear()
-	for l.now < at+2*testTimeout+2*TickPeriod {
+	for l.now <= at+wait {
 		l.step(Local{ReplOffset: 100, PrimaryLinkAge: 0})
 		l.run(TickPeriod)
 	}
@@ -416,8 +428,8 @@ func TestElectionRetry(t *testing.T) {
 	if l.m.authEpoch <= first {
 		t.Errorf("second election has epoch %d, the first had %d", l.m.authEpoch, first)
 	}
-	if d := l.m.authTime - at; d < 4*testTimeout+500 || d > 4*testTimeout+1000+4*TickPeriod {
-		t.Errorf("second election %d ms after the first, want about %d", d, 4*testTimeout+750)
+	if d := l.m.authTime - at; d < next+500 || d > next+1000+4*TickPeriod {
+		t.Errorf("second election %d ms after the first, want about %d", d, next+750)
 	}
 }
 

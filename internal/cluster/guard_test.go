@@ -1,0 +1,174 @@
+package cluster
+
+import "testing"
+
+// A primary that was stopped for longer than T refuses clients when it wakes,
+// until a majority was heard and the rejoin delay has passed; without the guard
+// it serves on, as Redis does.
+func TestWakeGuard(t *testing.T) {
+	for _, guard := range []bool{true, false} {
+		l := observerLab(t, func(s *Settings) { s.WakeGuard = guard })
+		if l.m.state != StateOK {
+			t.Fatal("lab is not ok")
+		}
+		l.now += testTimeout
+		l.step(Local{ReplOffset: 1})
+		if l.m.state != StateOK {
+			t.Errorf("guard %v: refuses after a pause of T", guard)
+		}
+		l.run(TickPeriod)
+		for _, n := range append([]string{"c"}, observerPeers...) {
+			l.pong(n)
+		}
+		l.now += testTimeout + 2*TickPeriod
+		l.step(Local{ReplOffset: 1}) // the first thing it does
+		if got := l.m.state == StateFail; got != guard {
+			t.Fatalf("guard %v: refuses after a long pause: %v", guard, got)
+		}
+		if !guard {
+			continue
+		}
+		l.run(3 * testTimeout / 2)
+		if l.m.state == StateOK {
+			t.Fatalf("serves without having heard of anybody")
+		}
+		start := l.now
+		for l.m.state == StateFail && l.now < start+3*testTimeout {
+			l.run(TickPeriod)
+			for _, n := range append([]string{"c"}, observerPeers...) {
+				l.pong(n)
+			}
+		}
+		if d := l.now - start; d < testTimeout || d > testTimeout+5*TickPeriod {
+			t.Errorf("serves %d ms after contact, want about %d", d, testTimeout)
+		}
+	}
+}
+
+// A single primary is its own majority: a pause changes nothing.
+func TestWakeGuardOfSingle(t *testing.T) {
+	l := newLab(t, []labNode{{name: "a", flags: FlagPrimary, epoch: 1, slots: slotRange(0, SlotCount-1)}})
+	l.now += 10 * testTimeout
+	l.step(Tick{})
+	if l.m.state != StateOK {
+		t.Errorf("refuses")
+	}
+}
+
+// Facts from before the last Follow do not make a replica electable.
+func TestFactsOfEarlierPrimary(t *testing.T) {
+	l := candidateLab(t)
+	l.m.setPrimary(l.node("s"), l.node("b"))
+	if got := l.admin(Replicate{text(nid("d"))}); got != "" {
+		t.Fatal(got)
+	}
+	f, ok := effectOf[Follow](l)
+	if !ok || f.ID == 0 || !f.FullResync {
+		t.Fatalf("follow %+v", f)
+	}
+	m := l.msg("b", TypeFail)
+	m.Fail = nid("d")
+	l.recv("b", m)
+	stand := func(facts Local) bool {
+		l.sent = nil
+		for range 30 {
+			l.step(facts)
+			l.run(TickPeriod)
+		}
+		return len(l.sentOf(TypeAuthRequest)) > 0
+	}
+	if stand(Local{ReplOffset: 100, PrimaryLinkUp: true, FollowID: f.ID - 1}) {
+		t.Errorf("stands for election with the data of its former primary")
+	}
+	if stand(Local{ReplOffset: 100, FollowID: f.ID, Unsynced: true}) {
+		t.Errorf("stands for election in the middle of its first sync")
+	}
+	if !stand(Local{ReplOffset: 100, FollowID: f.ID}) {
+		t.Errorf("does not stand although it is in sync")
+	}
+}
+
+// A primary that failed, came back and fails again is a new case: the election
+// for its first failure does not delay the second.
+func TestElectionIsFresh(t *testing.T) {
+	l := candidateLab(t, func(s *Settings) { s.RetryWithinTimeout, s.AllowReplicaMigration = false, false })
+	l.fail("c")
+	l.run(300)
+	if l.m.authTime == 0 {
+		t.Fatal("no election scheduled")
+	}
+	l.now += 2*testTimeout + 1
+	l.pong("c")
+	if l.node("c").isFail() {
+		t.Fatal("still failed")
+	}
+	l.run(300)
+	l.clear()
+	l.fail("c")
+	if d := l.elect(); d > 1200 {
+		t.Errorf("asked %d ms after the second failure", d)
+	}
+}
+
+// With CrashDetection a host that refuses for 300 ms makes its node suspect at
+// once, and the other voters are told; a node that is back sooner is not.
+func TestCrashDetection(t *testing.T) {
+	for _, on := range []bool{true, false} {
+		l := observerLab(t, func(s *Settings) { s.CrashDetection = on })
+		refuse := func(d Millis) {
+			for end := l.now + d; l.now < end; {
+				for _, x := range l.dials {
+					if x.Node == nid("c") {
+						l.step(LinkDown{Link: x.Link, Refused: true})
+					}
+				}
+				l.dials = nil
+				l.run(TickPeriod)
+				for _, o := range observerPeers {
+					l.pong(o)
+				}
+			}
+		}
+		l.step(LinkDown{Link: l.out[nid("c")]})
+		refuse(300)
+		if l.node("c").isPFail() {
+			t.Errorf("suspected too early")
+		}
+		l.step(LinkUp{l.out[nid("c")]})
+		l.pong("c")
+		l.step(LinkDown{Link: l.out[nid("c")]})
+		l.clear()
+		refuse(600)
+		if got := l.node("c").isPFail(); got != on {
+			t.Fatalf("CrashDetection %v: suspected %v", on, got)
+		}
+		told := map[LinkID]bool{}
+		for _, e := range l.sentOf(TypePong) {
+			for _, g := range e.Msg.Gossip {
+				if g.Node == nid("c") && g.Flags.Has(FlagPFail) {
+					told[e.Link] = true
+				}
+			}
+		}
+		if want := map[bool]int{true: 3, false: 0}[on]; len(told) != want {
+			t.Errorf("CrashDetection %v: %d voters told, want %d", on, len(told), want)
+		}
+	}
+}
+
+// A whole cluster with CrashDetection replaces a killed primary without waiting
+// for T; one that is cut off still takes T.
+func TestCrashDetectionFailover(t *testing.T) {
+	w := newCluster(t, []int{1, 1, 1}, func(_ int, s *Settings) { s.CrashDetection = true; s.NodeTimeout = 15000 })
+	w.run(3000)
+	w.crash(0)
+	if d := w.until(15000, "replaced", func() bool { return w.peers[3].m.self.isPrimary() }); d > 2000 {
+		t.Errorf("replaced after %d ms, want at most 2000", d)
+	}
+	w.partition([]int{1}, []int{2, 3, 4, 5})
+	start := w.now
+	w.until(60000, "replaced", func() bool { return w.peers[4].m.self.isPrimary() })
+	if d := w.now - start; d < 15000 {
+		t.Errorf("a cut off node was replaced after %d ms, want at least T", d)
+	}
+}
