@@ -86,15 +86,15 @@ func (c *Conn) serve() {
 		if err != nil {
 			return
 		}
-		if !c.parked.Load() || !h.Parked() {
-			c.step(h, n)
-			continue
+		if c.parked.Load() && h.Parked() {
+			// A deadline may have passed; or the client talks ahead.
+			if d := h.Deadline(); !d.IsZero() && !time.Now().Before(d) {
+				h.TimedOut()
+			}
 		}
-		// Parked: a deadline may have passed; or the client talks ahead.
-		if d := h.Deadline(); !d.IsZero() && !time.Now().Before(d) {
-			h.TimedOut()
+		if !c.step(h, n) {
+			return
 		}
-		c.step(h, n)
 	}
 	c.drain()
 	if c.nc != c.raw {
@@ -115,8 +115,9 @@ func (c *Conn) handshake() bool {
 	return true
 }
 
-// step lets the handler run what has come and prepares the next read.
-func (c *Conn) step(h Handler, n int) {
+// step lets the handler run what has come, n bytes of it new, and prepares the
+// next read. It returns false when the client has sent more than it may.
+func (c *Conn) step(h Handler, n int) bool {
 	c.r += h.Feed(c.in[c.r:c.w])
 	if parked := h.Parked(); parked || c.parked.Load() {
 		c.parked.Store(parked)
@@ -130,18 +131,32 @@ func (c *Conn) step(h Handler, n int) {
 		c.r, c.w = 0, 0
 		c.shrink(n)
 	}
-	if used := int64(c.w - c.r); used != c.inUsed.Load() {
-		c.inUsed.Store(used)
+	used := c.w - c.r
+	if int64(used) != c.inUsed.Load() {
+		c.inUsed.Store(int64(used))
 	}
+	return used <= readAhead || c.mayHold(used)
+}
+
+// mayHold tells whether a client may have sent that much more than has run.
+func (c *Conn) mayHold(used int) bool {
+	limit := int64(defaultQueryLimit)
+	if c.s.opt.QueryLimit != nil {
+		limit = c.s.opt.QueryLimit()
+	}
+	if int64(used) <= limit {
+		return true
+	}
+	c.s.queryLimitCuts.Add(1)
+	c.s.opt.Log.Warn("closing client that reached max query buffer length", "client", c.RemoteAddr(), "bytes", used)
+	return false
 }
 
 // fill reads once. It returns without bytes and without error after a Kick or
 // when the wake time has passed.
 func (c *Conn) fill(need needer) (n int, err error) {
 	if c.w == len(c.in) {
-		if !c.grow(need) {
-			return 0, errQueryLimit
-		}
+		c.grow(need)
 	}
 	n, err = c.nc.Read(c.in[c.w:])
 	if n > 0 {
@@ -161,21 +176,10 @@ func (c *Conn) fill(need needer) (n int, err error) {
 	return 0, err
 }
 
-var errQueryLimit = errors.New("netio: query buffer limit")
-
 // grow makes room behind w: by moving what is unused to the front, or by a
-// larger buffer. It refuses when the client has sent more than it may.
-func (c *Conn) grow(need needer) bool {
+// larger buffer.
+func (c *Conn) grow(need needer) {
 	have := c.w - c.r
-	limit := int64(defaultQueryLimit)
-	if c.s.opt.QueryLimit != nil {
-		limit = c.s.opt.QueryLimit()
-	}
-	if int64(have) > limit {
-		c.s.queryLimitCuts.Add(1)
-		c.s.opt.Log.Warn("closing client that reached max query buffer length", "client", c.RemoteAddr(), "bytes", have)
-		return false
-	}
 	size := len(c.in)
 	switch {
 	case size == 0:
@@ -201,7 +205,6 @@ func (c *Conn) grow(need needer) bool {
 		c.inCap.Store(int64(size))
 	}
 	c.r, c.w = 0, have
-	return true
 }
 
 // shrink gives up a buffer that is empty and too big. n is the last read.

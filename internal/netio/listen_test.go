@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -62,6 +63,42 @@ func TestListenAddresses(t *testing.T) {
 		t.Errorf("a taken port: %v", err)
 	}
 	w.dial().want("+PONG", "PING") // closing other groups has not touched this one
+}
+
+// failing is a listener that runs out of descriptors for a while.
+type failing struct {
+	net.Listener
+	errs int
+	conn net.Conn
+}
+
+func (f *failing) Accept() (net.Conn, error) {
+	switch c := f.conn; {
+	case f.errs > 0:
+		f.errs--
+		return nil, &net.OpError{Op: "accept", Err: syscall.EMFILE}
+	case c != nil:
+		f.conn = nil
+		return c, nil
+	}
+	return nil, net.ErrClosed
+}
+
+// Accepting goes on after errors that pass, not at full speed.
+func TestAcceptBacksOff(t *testing.T) {
+	w := start(t, Options{})
+	near, far := net.Pipe()
+	defer near.Close()
+	began := time.Now()
+	w.s.acceptLoop(w.g, &failing{Listener: w.g.lns[0], errs: 4, conn: far})
+	if d := time.Since(began); d < (5+10+20+40)*time.Millisecond {
+		t.Errorf("4 errors were retried within %v", d)
+	}
+	if n := w.s.Stats().AcceptErrors; n != 4 {
+		t.Errorf("AcceptErrors = %d, want 4", n)
+	}
+	c := &client{Conn: near, Reader: resp.NewReader(near), t: t}
+	c.want("+PONG", "PING")
 }
 
 func TestUnixSocket(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,6 +28,7 @@ import (
 type echo struct {
 	c      *Conn
 	parser resp.Parser
+	argv   [][]byte
 	w      resp.Writer
 	done   bool
 	closed chan struct{}
@@ -40,7 +42,7 @@ type echo struct {
 func (h *echo) Feed(in []byte) (used int) {
 	h.feeds.Add(1)
 	for !h.done && !h.Parked() {
-		args, n, err := h.parser.Next(in[used:], nil)
+		args, n, err := h.parser.Next(in[used:], h.argv[:0])
 		used += n
 		if err == resp.ErrMore {
 			break
@@ -50,6 +52,7 @@ func (h *echo) Feed(in []byte) (used int) {
 			h.done = true
 			break
 		}
+		h.argv = args
 		h.run(args)
 		if len(h.w.Buf) > 64<<10 {
 			h.flush()
@@ -260,6 +263,67 @@ func TestPipeline(t *testing.T) {
 	st := w.s.Stats()
 	if st.Accepted != 1 || st.BytesIn < n*20 || st.BytesOut < n*7 || st.ReadCalls == 0 {
 		t.Errorf("stats %+v", st)
+	}
+}
+
+// The path of a request allocates nothing: neither reading, nor writing, nor
+// a push once its buffers exist.
+func TestRoundTripDoesNotAllocate(t *testing.T) {
+	w := start(t, Options{manualSweep: true})
+	c := w.dial()
+	req := bytes.Repeat([]byte("*1\r\n$4\r\nPING\r\n"), 64)
+	in := make([]byte, 64*7)
+	trip := func() {
+		c.Write(req)
+		if _, err := io.ReadFull(c.Conn, in); err != nil {
+			t.Fatal(err)
+		}
+	}
+	trip()
+	if n := testing.AllocsPerRun(200, trip); n > 0.5 {
+		t.Errorf("%v allocations per round trip", n)
+	}
+	msg, got := []byte("+pushed\r\n"), make([]byte, 9)
+	push := func() {
+		c.h.c.Push(msg)
+		if _, err := io.ReadFull(c.Conn, got); err != nil {
+			t.Fatal(err)
+		}
+	}
+	push()
+	// A goroutine for a push to an idle connection: the runtime reuses its
+	// stack, but the closure is new.
+	if n := testing.AllocsPerRun(200, push); n > 3 {
+		t.Errorf("%v allocations per push", n)
+	}
+}
+
+// An idle connection, with what its last command needed, is cheap.
+func TestIdleConnectionMemory(t *testing.T) {
+	w := start(t, Options{manualSweep: true})
+	const n, bound = 300, 16 << 10
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	var conns []net.Conn // without the test's readers and their buffers
+	pong := make([]byte, 7)
+	for range n {
+		nc, err := net.Dial("tcp", w.g.Addrs()[0].String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		nc.Write([]byte("PING\r\n"))
+		if _, err := io.ReadFull(nc, pong); err != nil {
+			t.Fatal(err)
+		}
+		conns = append(conns, nc)
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	each := (int64(after.HeapAlloc+after.StackInuse) - int64(before.HeapAlloc+before.StackInuse)) / int64(len(conns))
+	if each > bound {
+		t.Errorf("an idle connection takes %d bytes, more than %d", each, bound)
 	}
 }
 

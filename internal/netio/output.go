@@ -76,8 +76,10 @@ type output struct {
 
 var errOutputLimit = errors.New("netio: output limit reached")
 
-// Write sends b after everything pushed before. The connection's goroutine
-// calls it; it blocks while the client does not read. b is borrowed.
+// Write sends b after everything pushed before, and blocks while the client does
+// not read. Replies are written by the connection's goroutine; another may write
+// what the client waits for besides, such as a snapshot to a replica. b is
+// borrowed. After an error the connection is closed.
 func (c *Conn) Write(b []byte) error {
 	o := &c.out
 	if !c.allow(o.pending.Add(int64(len(b)))) {

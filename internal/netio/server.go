@@ -31,6 +31,8 @@ type Handler interface {
 	Close()
 }
 
+var _ Handler = (*engine.Session)(nil)
+
 // A Handler may say how many bytes its unfinished command lacks at least, so
 // that a large argument is read into a buffer of the right size.
 type needer interface{ Need() int }
