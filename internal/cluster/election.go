@@ -74,7 +74,7 @@ func (m *Machine) failoverStep() {
 		m.askForVotes()
 		return
 	}
-	if len(m.voters) < m.quorum() {
+	if len(m.voters) < max(m.quorum(), m.authQuorum) {
 		m.stall("waiting for votes")
 		return
 	}
@@ -89,7 +89,7 @@ func (m *Machine) failoverStep() {
 func (m *Machine) schedule(manual bool) {
 	now := m.now.Mono
 	clear(m.voters)
-	m.authSent = false
+	m.authSent, m.authQuorum = false, 0
 	if manual {
 		m.authTime, m.authRank, m.authPRank = now, 0, 0
 	} else {
@@ -160,6 +160,7 @@ func (m *Machine) askForVotes() {
 	}
 	m.broadcast(msg)
 	m.authSent = true
+	m.authQuorum = m.quorum()
 	m.save(true)
 	m.todo |= todoState
 	m.eventX(Event{Level: LevelInfo, What: "election started", Epoch: m.authEpoch, Slot: -1}, m.self.primary)
@@ -173,7 +174,7 @@ func (m *Machine) stall(reason string) {
 	}
 	m.stalled, m.stalledLog = reason, m.now.Mono
 	m.eventX(Event{Level: LevelInfo, What: "failover not possible yet: " + reason, Slot: -1,
-		Info: fmt.Sprintf("votes=%d quorum=%d", len(m.voters), m.quorum())}, m.self.primary)
+		Info: fmt.Sprintf("votes=%d quorum=%d", len(m.voters), max(m.quorum(), m.authQuorum))}, m.self.primary)
 }
 
 // vote answers a request for a vote (8.4).

@@ -47,6 +47,7 @@ type Machine struct {
 	authEpoch  uint64
 	authRank   int
 	authPRank  int // failed-primary rank
+	authQuorum int // at the request: a table that shrinks later makes no winner
 	voters     map[*node]struct{}
 	stalled    string // why no failover happens, for the log
 	stalledLog Millis

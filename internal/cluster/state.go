@@ -30,8 +30,13 @@ func (m *Machine) evaluate() {
 		if n.slotCount > 0 && m.cfg.RequireFullCoverage && n.isFail() {
 			state, reason = StateFail, "an owner of slots failed"
 		}
-		if n.votingPrimary() {
+		// A replica that still holds slots keeps its seat warm for the primary
+		// that will claim them. Were it not counted, the quorum would dip, and
+		// two candidates of one epoch could both find a majority.
+		if n.slotCount > 0 {
 			size++
+		}
+		if n.votingPrimary() {
 			if !n.is(FlagFail|FlagPFail) && (m.wokeAt == 0 || n == m.self || n.dataRecv > m.wokeAt) {
 				reachable++
 			}

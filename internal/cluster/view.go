@@ -18,7 +18,7 @@ type View struct {
 	importing map[uint16]uint16
 
 	State          uint8 // StateOK or StateFail
-	Size           int   // voting primaries at the last evaluation
+	Size           int   // nodes with slots at the last evaluation: the seats of the quorum
 	CurrentEpoch   uint64
 	LastVoteEpoch  uint64
 	ManualFailover bool // one is in progress here, as either side

@@ -451,3 +451,45 @@ func TestElectionCancelledByNewerEpoch(t *testing.T) {
 		t.Errorf("promoted by votes of a cancelled election")
 	}
 }
+
+// Invariant 4: the quorum of an election does not fall while it runs, and a
+// demoted primary keeps its seat until its successor claims the slots.
+func TestQuorumDoesNotDip(t *testing.T) {
+	l := candidateLab(t)
+	l.fail("c")
+	l.elect()
+	epoch := l.m.authEpoch
+	for _, n := range []string{"b", "d"} { // both say: replica of a node of our shard
+		l.node(n).shard = l.node("e").shard
+		m := l.msg(n, TypePing)
+		m.ReplicaOf, m.Slots = nid("e"), nil
+		l.recv(n, m)
+		if !l.node(n).isReplica() || l.node(n).slotCount == 0 {
+			t.Fatalf("%s is not a demoted node with slots", n)
+		}
+	}
+	if l.m.size != 4 {
+		t.Errorf("size %d while two seats wait for their successor, want 4", l.m.size)
+	}
+	l.admin(DelSlots{Slots: slotList(l.node("b").slots)}) // now two seats go for good
+	l.admin(DelSlots{Slots: slotList(l.node("d").slots)})
+	if l.m.size != 2 {
+		t.Errorf("size %d, want 2", l.m.size)
+	}
+	m := l.msg("f", TypeAuthAck)
+	m.CurrentEpoch = epoch
+	l.recv("f", m)
+	m = l.msg("c", TypeAuthAck)
+	m.CurrentEpoch = epoch
+	l.recv("c", m)
+	if !l.m.self.isReplica() {
+		t.Errorf("won with 2 votes an election that began with a quorum of 3")
+	}
+}
+
+func slotList(s *SlotSet) (list []int) {
+	for slot := range s.All() {
+		list = append(list, slot)
+	}
+	return list
+}
