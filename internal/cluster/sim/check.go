@@ -1,0 +1,280 @@
+package sim
+
+import (
+	"fmt"
+
+	"github.com/skeindb/skein/internal/cluster"
+)
+
+// checker holds the world to the invariants of the protocol specification,
+// section 15, whose numbers it reports. It sees only what leaves the machines:
+// messages, saves and views.
+type checker struct {
+	w       *World
+	votes   map[vote]cluster.NodeID   // who got it
+	winners map[uint64]cluster.NodeID // by election epoch
+	byID    map[cluster.NodeID]*node  // who runs under an id
+}
+
+type vote struct {
+	voter cluster.NodeID
+	epoch uint64
+}
+
+// checkState is what the checker remembers about one process.
+type checkState struct {
+	lastClaim map[cluster.NodeID]*cluster.SlotSet // what each primary last said it owns
+}
+
+func (c *checker) init(w *World) {
+	c.w = w
+	c.votes = map[vote]cluster.NodeID{}
+	c.winners = map[uint64]cluster.NodeID{}
+	c.byID = map[cluster.NodeID]*node{}
+}
+
+func (s *checkState) restart() { s.lastClaim = map[cluster.NodeID]*cluster.SlotSet{} }
+
+// heard notes claims before the machine sees them.
+func (s *checkState) heard(m *cluster.Message) {
+	switch m.Type {
+	case cluster.TypePing, cluster.TypePong, cluster.TypeMeet:
+		if m.ReplicaOf.IsZero() {
+			s.lastClaim[m.Sender] = m.Slots
+		}
+	case cluster.TypeUpdate:
+		s.lastClaim[m.Update.Node] = m.Update.Slots
+	}
+}
+
+// started checks that a process has what its predecessor saved (3, 2).
+func (c *checker) started(n *node, conf *cluster.NodesConf) {
+	c.byID[n.id] = n
+	if conf == nil {
+		return
+	}
+	if n.view.CurrentEpoch < conf.CurrentEpoch || n.view.LastVoteEpoch < conf.LastVoteEpoch {
+		c.w.fail(n, "3", "restarted with epochs %d/%d, saved were %d/%d",
+			n.view.CurrentEpoch, n.view.LastVoteEpoch, conf.CurrentEpoch, conf.LastVoteEpoch)
+	}
+}
+
+// sending checks a message before it is on the wire: one vote an epoch (1), and
+// nothing that would not survive losing power (2, 10).
+func (c *checker) sending(n *node, m *cluster.Message) {
+	w, disk := c.w, n.disk.synced
+	if m.Light {
+		return
+	}
+	switch m.Type {
+	case cluster.TypeAuthAck:
+		k := vote{n.view.Myself().ID, m.CurrentEpoch}
+		if to, ok := c.votes[k]; ok {
+			w.fail(n, "1", "second vote in epoch %d, the first went to %v", k.epoch, to)
+		}
+		c.votes[k] = m.Sender
+		if disk == nil || disk.LastVoteEpoch < m.CurrentEpoch {
+			w.fail(n, "2", "vote in epoch %d sent before it was synced", m.CurrentEpoch)
+		}
+	case cluster.TypeAuthRequest:
+		if disk == nil || disk.CurrentEpoch < m.CurrentEpoch {
+			w.fail(n, "10", "election of epoch %d announced before it was synced", m.CurrentEpoch)
+		}
+	}
+	if m.Sender != n.view.Myself().ID || m.CurrentEpoch > n.view.CurrentEpoch && m.Type != cluster.TypeAuthRequest {
+		w.fail(n, "3", "header of %v says epoch %d, the view %d", m.Type, m.CurrentEpoch, n.view.CurrentEpoch)
+	}
+	if m.ReplicaOf.IsZero() && m.ConfigEpoch > 0 && (disk == nil || m.ConfigEpoch > disk.CurrentEpoch) {
+		w.fail(n, "10", "configEpoch %d sent before it was synced", m.ConfigEpoch)
+	}
+}
+
+// viewChanged compares a node's new view with the one before: 3, 4, 6, 7, and 8
+// and 9 by the machine's own walk when slots moved.
+func (c *checker) viewChanged(n *node, old *cluster.View) {
+	w, v := c.w, n.view
+	me := v.Myself()
+	w.mix(uint64(n.i), v.CurrentEpoch, v.LastVoteEpoch, uint64(v.State), uint64(me.Flags), me.ConfigEpoch)
+	for i, nv := range v.Nodes {
+		if old != nil && i < len(old.Nodes) && old.Nodes[i] == nv {
+			continue
+		}
+		if nv.ConfigEpoch > v.CurrentEpoch {
+			w.fail(n, "3", "currentEpoch %d, but %v has configEpoch %d", v.CurrentEpoch, nv.ID, nv.ConfigEpoch)
+		}
+		if old == nil {
+			continue
+		}
+		was := old.Node(nv.ID)
+		if was != nil && was.Flags.Has(cluster.FlagPrimary) && nv.Flags.Has(cluster.FlagPrimary) && nv.ConfigEpoch < was.ConfigEpoch {
+			w.fail(n, "7", "configEpoch of %v fell from %d to %d", nv.ID, was.ConfigEpoch, nv.ConfigEpoch)
+		}
+	}
+	if old == nil {
+		c.whole(n)
+		return
+	}
+	if v.CurrentEpoch < old.CurrentEpoch {
+		w.fail(n, "3", "currentEpoch fell from %d to %d", old.CurrentEpoch, v.CurrentEpoch)
+	}
+	if v.LastVoteEpoch < old.LastVoteEpoch {
+		w.fail(n, "2", "lastVoteEpoch fell from %d to %d", old.LastVoteEpoch, v.LastVoteEpoch)
+	}
+	if w.opt.Trace != nil && v.State != old.State {
+		w.tracef(n, "state %d, size %d", v.State, v.Size)
+	}
+	was := old.Myself()
+	if was.Flags.Has(cluster.FlagReplica) && me.Flags.Has(cluster.FlagPrimary) && !n.adminThisStep {
+		w.res.Elections++
+		if id, taken := c.winners[me.ConfigEpoch]; taken && id != me.ID {
+			w.fail(n, "4", "won the election of epoch %d, which %v had won", me.ConfigEpoch, id)
+		}
+		c.winners[me.ConfigEpoch] = me.ID
+	}
+	if v.Owners != old.Owners {
+		c.rebound(n, old, v)
+		c.whole(n)
+	}
+}
+
+// rebound checks that each slot that changed owner in n's view may have (6).
+func (c *checker) rebound(n *node, old, v *cluster.View) {
+	if n.adminThisStep {
+		return
+	}
+	// Runs of slots between the same two owners are judged once.
+	var from, to *cluster.NodeView
+	var lastFrom, lastTo uint16 = cluster.NoSlotOwner, cluster.NoSlotOwner
+	sameTable := len(old.Nodes) == len(v.Nodes)
+	for i := 0; sameTable && i < len(v.Nodes); i++ {
+		sameTable = v.Nodes[i].ID == old.Nodes[i].ID
+	}
+	for slot := range v.Owners {
+		a, b := old.Owners[slot], v.Owners[slot]
+		if a == cluster.NoSlotOwner || a == b && sameTable {
+			continue
+		}
+		if a != lastFrom || b != lastTo || from == nil {
+			from, to = old.Nodes[a], nil
+			if b != cluster.NoSlotOwner {
+				to = v.Nodes[b]
+			}
+			lastFrom, lastTo = a, b
+		}
+		if to != nil && to.ID == from.ID {
+			continue
+		}
+		if why := c.illegal(n, slot, old, v, from, to); why != "" {
+			c.w.fail(n, "6", "slot %d of %v went to %v: %s", slot, from.ID, idOf(to), why)
+			return
+		}
+	}
+}
+
+func idOf(n *cluster.NodeView) cluster.NodeID {
+	if n == nil {
+		return cluster.NodeID{}
+	}
+	return n.ID
+}
+
+// illegal tells why a slot may not go from one node to another, "" if it may.
+func (c *checker) illegal(n *node, slot int, old, v *cluster.View, from, to *cluster.NodeView) string {
+	now := v.Node(from.ID)
+	if now == nil || from.Flags.Has(cluster.FlagReplica) || now.Flags.Has(cluster.FlagReplica) {
+		return "" // the owner was deleted or demoted
+	}
+	if to == nil {
+		return "its owner is still a primary"
+	}
+	me := v.Myself()
+	if to.ID == me.ID {
+		was := old.Myself()
+		if was.Flags.Has(cluster.FlagReplica) && was.Primary == from.ID {
+			return "" // promotion
+		}
+		return "taken by this node without promotion"
+	}
+	if to.ConfigEpoch > from.ConfigEpoch {
+		return ""
+	}
+	if claim, heard := n.state.lastClaim[from.ID]; heard && !claim.Has(slot) {
+		return "" // its owner gave it up
+	}
+	return fmt.Sprintf("epoch %d against %d", to.ConfigEpoch, from.ConfigEpoch)
+}
+
+// whole walks the machine's state (3, 6 to 9 locally).
+func (c *checker) whole(n *node) {
+	if !n.up {
+		return
+	}
+	if err := n.m.CheckInvariants(); err != nil {
+		c.w.fail(n, "8", "%v", err)
+	}
+}
+
+// agreed returns nil if all nodes see one cluster, complete and serving: same
+// members, roles, owners and epochs, nobody failed, no replica of a replica, no
+// epoch twice (5, 9, 18, 19, 21). The error says what is different.
+func (c *checker) agreed() error {
+	nodes := c.w.nodes
+	views := make([]*cluster.View, len(nodes))
+	truth := map[cluster.NodeID]*cluster.NodeView{}
+	for i, n := range nodes {
+		if !n.up || n.paused {
+			return fmt.Errorf("node %d does not run", i)
+		}
+		views[i] = n.m.View()
+		me := views[i].Myself()
+		truth[me.ID] = me
+	}
+	epochs := map[uint64]cluster.NodeID{}
+	covered := 0
+	for i := range nodes {
+		me := views[i].Myself()
+		if me.Flags.Has(cluster.FlagReplica) {
+			if p := truth[me.Primary]; p == nil || !p.Flags.Has(cluster.FlagPrimary) {
+				return fmt.Errorf("node %d follows %v, which is no primary", i, me.Primary)
+			}
+			continue
+		}
+		if n := me.Slots.Len(); n > 0 {
+			covered += n
+			if other, taken := epochs[me.ConfigEpoch]; taken {
+				return fmt.Errorf("node %d has configEpoch %d like %v", i, me.ConfigEpoch, other)
+			}
+			epochs[me.ConfigEpoch] = me.ID
+		}
+	}
+	if covered != cluster.SlotCount {
+		return fmt.Errorf("%d slots have an owner", covered)
+	}
+	for i, v := range views {
+		if v.State != cluster.StateOK {
+			return fmt.Errorf("node %d: cluster state fail", i)
+		}
+		if len(v.Nodes) != len(nodes) {
+			return fmt.Errorf("node %d knows %d nodes", i, len(v.Nodes))
+		}
+		for _, nv := range v.Nodes {
+			own := truth[nv.ID]
+			switch role := cluster.FlagPrimary | cluster.FlagReplica; {
+			case own == nil:
+				return fmt.Errorf("node %d knows %v, which is nobody's id", i, nv.ID)
+			case nv.Flags.Any(cluster.FlagPFail | cluster.FlagFail | cluster.FlagHandshake | cluster.FlagNoAddr):
+				return fmt.Errorf("node %d sees %v with flags %s", i, nv.ID, cluster.AppendFlags(nil, nv.Flags))
+			case nv.Flags&role != own.Flags&role || nv.Primary != own.Primary:
+				return fmt.Errorf("node %d sees %v as %s of %v, it is %s of %v", i, nv.ID,
+					cluster.AppendFlags(nil, nv.Flags), nv.Primary, cluster.AppendFlags(nil, own.Flags), own.Primary)
+			case nv.Flags.Has(cluster.FlagPrimary) && nv.ConfigEpoch != own.ConfigEpoch && !own.Slots.Empty():
+				return fmt.Errorf("node %d thinks %v has configEpoch %d, it has %d", i, nv.ID, nv.ConfigEpoch, own.ConfigEpoch)
+			case !nv.Slots.Equal(own.Slots):
+				return fmt.Errorf("node %d thinks %v has %d slots, it has %d", i, nv.ID, nv.Slots.Len(), own.Slots.Len())
+			case nv.ShardID != own.ShardID:
+				return fmt.Errorf("node %d thinks %v is of shard %v, it is of %v", i, nv.ID, nv.ShardID, own.ShardID)
+			}
+		}
+	}
+	return nil
+}

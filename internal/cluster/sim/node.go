@@ -1,0 +1,434 @@
+package sim
+
+import (
+	"cmp"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+
+	"github.com/skeindb/skein/internal/cluster"
+)
+
+// node is a host with one server process: the driver of a Machine, with a
+// clock, a disk, and a replication offset in place of data.
+type node struct {
+	w  *World
+	i  int
+	ip string
+
+	hostUp bool
+	up     bool   // the process runs
+	paused bool   // the process is stopped, what comes for it waits in inbox
+	boot   uint32 // number of the process
+	id     cluster.NodeID
+
+	m       *cluster.Machine
+	view    *cluster.View
+	inbox   []event
+	links   map[cluster.LinkID]*conn
+	accepts uint64
+
+	// The clocks: mono runs from boot of the host, a little fast or slow; wall
+	// is off by skew.
+	monoStart int64
+	driftPPM  int64
+	skew      cluster.Millis
+
+	disk  disk
+	repl  replication
+	state checkState
+
+	// Faults that wait for their moment.
+	dieAtSave     dying
+	elections     int
+	pausedUntil   int64
+	writesPaused  bool
+	adminThisStep bool
+}
+
+type dying uint8
+
+const (
+	dieNot        dying = iota
+	dieBeforeSave       // power fails when nodes.conf was about to be written
+	dieAfterSave        // and when it was written but nothing was sent yet
+)
+
+// disk holds nodes.conf. A file is replaced whole by rename, so a host that
+// loses power comes back with what was synced last or with any later version;
+// a process that dies leaves the newest. The text is made when it is read.
+type disk struct {
+	synced *cluster.NodesConf
+	newest *cluster.NodesConf
+}
+
+// replication stands for the data set: an offset, copied from the primary while
+// the replica can reach it.
+type replication struct {
+	offset   uint64
+	from     *node // nil as a primary
+	readyAt  int64 // when the running resync is done
+	up       bool
+	everUp   bool
+	lastByte int64 // last byte from the primary, or since when the link is down
+	full     bool
+}
+
+func (n *node) times() cluster.Times {
+	t := n.w.now - n.monoStart
+	t += t / 1e6 * n.driftPPM
+	return cluster.Times{
+		Mono: cluster.Millis(1000 + t/ms),
+		Wall: cluster.Millis(1_700_000_000_000+n.w.now/ms) + n.skew,
+	}
+}
+
+// start begins a process with what the disk holds.
+func (n *node) start() {
+	conf := n.disk.newest
+	if conf != nil { // through the real text, whoever wrote it
+		text := conf.Encode()
+		parsed, skipped, err := cluster.ParseNodesConf(text, false)
+		if err != nil || len(skipped) > 0 {
+			n.w.fail(n, "24", "own nodes.conf: %v, skipped %q", err, skipped)
+			return
+		}
+		conf = parsed
+		n.disk.synced = conf // a reboot starts from what it read
+		n.disk.newest = conf
+	}
+	n.boot++
+	n.up, n.paused, n.inbox = true, false, nil
+	n.links = map[cluster.LinkID]*conn{}
+	n.view = nil
+	n.dieAtSave = dieNot
+	n.writesPaused = false
+	n.repl = replication{offset: n.repl.offset, lastByte: n.w.now}
+	n.state.restart()
+	seed := n.w.rnd.Uint64()
+	n.m = cluster.New(n.w.cfg, rand.NewPCG(seed, uint64(n.i)), conf, n.times())
+	n.w.tracef(n, "starts")
+	n.obey()
+	if n.up && n.w.err == nil {
+		n.id = n.view.Myself().ID
+		n.w.checker.started(n, conf)
+	}
+	n.tickAt(n.w.now + n.w.between(0, 100*ms))
+}
+
+func (n *node) tickAt(at int64) {
+	n.w.push(event{at: at, kind: evTick, node: n, boot: n.boot})
+}
+
+// take handles an event for the process, now or after its pause.
+func (n *node) take(e event) {
+	if n.paused {
+		n.inbox = append(n.inbox, e)
+		return
+	}
+	switch e.kind {
+	case evTick:
+		n.tick()
+	case evFrame:
+		n.recv(e)
+	case evFin:
+		to := &e.conn.ends[1-e.side]
+		if to.open {
+			n.w.net.drop(e.conn, 1-e.side)
+			n.step(cluster.LinkDown{Link: to.link})
+		}
+	case evAccept:
+		if to := &e.conn.ends[1]; to.open {
+			n.step(cluster.Accepted{Link: to.link})
+		}
+	case evUp:
+		if from := &e.conn.ends[0]; from.open {
+			n.step(cluster.LinkUp{Link: from.link})
+		}
+	case evNode:
+		e.fn()
+	}
+}
+
+func (n *node) tick() {
+	w := n.w
+	n.replicate()
+	n.m.Step(n.times(), n.local())
+	n.step(cluster.Tick{})
+	if n.up {
+		next := w.now + 100*ms
+		if w.chance(50) { // a busy event loop
+			next += w.between(0, 40*ms)
+		}
+		n.tickAt(next)
+	}
+}
+
+func (n *node) recv(e event) {
+	to, from := &e.conn.ends[1-e.side], e.conn.ends[e.side].node
+	if !to.open {
+		n.w.release(e.frame)
+		return
+	}
+	w := n.w
+	m := w.decode(n, e.frame)
+	if m == nil {
+		return
+	}
+	w.res.Messages++
+	w.mix(uint64(w.now), uint64(n.i)<<32|uint64(from.i)<<8|uint64(m.Type), m.CurrentEpoch, m.ConfigEpoch, uint64(len(e.frame.buf)))
+	if w.opt.Messages {
+		w.tracef(n, "<- n%d %v epoch %d/%d gossip %d", from.i, m.Type, m.CurrentEpoch, m.ConfigEpoch, len(m.Gossip))
+	}
+	w.release(e.frame)
+	n.state.heard(m)
+	n.step(cluster.Recv{Link: to.link, Msg: m, PeerIP: from.ip, LocalIP: n.ip})
+}
+
+// step gives the machine one input and does what it wants done.
+func (n *node) step(in cluster.Input) {
+	n.w.res.Steps++
+	n.m.Step(n.times(), in)
+	n.obey()
+}
+
+// admin runs a command, as a client of this node would.
+func (n *node) admin(cmd cluster.Command) error {
+	n.w.res.Steps++
+	n.adminThisStep = true
+	_, err := n.m.Admin(n.times(), cmd)
+	n.w.tracef(n, "command %T%+v: %v", cmd, cmd, err)
+	n.obey()
+	n.adminThisStep = false
+	return err
+}
+
+// obey carries out what the machine returned, in the order its doc demands.
+func (n *node) obey() {
+	w := n.w
+	rd := n.m.Ready()
+	if rd.Save != nil {
+		if n.dieAtSave == dieBeforeSave {
+			n.losePower()
+			return
+		}
+		n.disk.newest = rd.Save
+		if rd.Sync {
+			n.disk.synced = rd.Save
+		}
+		if n.dieAtSave == dieAfterSave {
+			n.losePower()
+			return
+		}
+	}
+	if rd.View != nil {
+		old := n.view
+		n.view = rd.View
+		w.checker.viewChanged(n, old)
+	}
+	for _, e := range rd.Effects {
+		n.effect(e)
+	}
+	for _, l := range rd.Close {
+		if c := n.links[l]; c != nil {
+			w.net.close(c, c.sideOf(n, l))
+		}
+	}
+	for _, d := range rd.Dial {
+		w.net.dial(n, d)
+	}
+	var last *cluster.Message
+	var f *frame
+	for _, s := range rd.Send {
+		c := n.links[s.Link]
+		if c == nil {
+			continue
+		}
+		w.checker.sending(n, s.Msg)
+		if s.Msg != last {
+			last, f = s.Msg, w.encode(s.Msg)
+		} else {
+			f.refs++
+		}
+		w.net.send(c, c.sideOf(n, s.Link), f)
+	}
+	if w.res.Steps%256 == 0 {
+		w.checker.whole(n)
+	}
+}
+
+func (c *conn) sideOf(n *node, l cluster.LinkID) uint8 {
+	if c.ends[1].node == n && c.ends[1].link == l {
+		return 1
+	}
+	return 0
+}
+
+func (n *node) effect(e cluster.Effect) {
+	w := n.w
+	switch e := e.(type) {
+	case cluster.Event:
+		if w.opt.Trace != nil && (e.Level > cluster.LevelDebug || w.opt.Messages) {
+			w.tracef(n, "%v", e)
+		}
+	case cluster.Follow:
+		r := &n.repl
+		r.from = w.byIP[e.IP]
+		if r.up {
+			r.lastByte = w.now
+		}
+		r.up, r.full = false, e.FullResync
+		r.readyAt = 0
+	case cluster.Promote:
+		n.repl.from, n.repl.up = nil, false
+	case cluster.PauseWrites:
+		n.writesPaused = true
+		n.later(w.between(ms, 30*ms), func() {
+			if n.writesPaused {
+				n.m.Step(n.times(), n.local())
+				n.step(cluster.Done{ID: e.ID})
+			}
+		})
+	case cluster.ResumeWrites:
+		n.writesPaused = false
+	case cluster.FlushAll:
+		n.repl.offset = 0
+	}
+}
+
+// later runs fn in this process, unless it ends before.
+func (n *node) later(d int64, fn func()) {
+	n.w.push(event{at: n.w.now + d, kind: evNode, node: n, boot: n.boot, fn: fn})
+}
+
+func (n *node) local() cluster.Local {
+	r := &n.repl
+	l := cluster.Local{ReplOffset: r.offset, PrimaryLinkUp: r.up, PrimaryLinkAge: -1}
+	if r.everUp {
+		l.PrimaryLinkAge = cluster.Millis((n.w.now - r.lastByte) / ms)
+	}
+	return l
+}
+
+// replicate moves the offset as a tenth of a second would: a primary takes
+// writes while it serves, a replica copies what it can reach.
+func (n *node) replicate() {
+	w, r := n.w, &n.repl
+	me := n.view.Myself()
+	if r.from == nil {
+		if me.Flags.Has(cluster.FlagPrimary) && n.view.State == cluster.StateOK && !n.writesPaused && !me.Slots.Empty() {
+			r.offset += uint64(w.rnd.IntN(2000))
+		}
+		return
+	}
+	p := r.from
+	reach := p.hostUp && !w.net.blocked(n, p) && !w.net.blocked(p, n)
+	if !reach || !p.up || p.paused {
+		// A process that ended is noticed at once, silence after a minute.
+		if r.up && (reach && !p.up || w.now-r.lastByte > 60*second) {
+			r.up, r.lastByte = false, w.now
+		}
+		r.readyAt = 0
+		return
+	}
+	if !r.up {
+		switch {
+		case r.readyAt == 0:
+			took := w.between(10*ms, 200*ms)
+			if r.full || p.repl.offset < r.offset {
+				took = w.between(300*ms, 3*second)
+			}
+			r.readyAt = w.now + took
+			return
+		case w.now < r.readyAt:
+			return
+		}
+		r.up, r.everUp, r.full = true, true, false
+	}
+	r.lastByte = w.now
+	if w.chance(20) {
+		return // nothing came in this tick
+	}
+	r.offset = p.repl.offset
+}
+
+// kill ends the process: its connections close, its disk stays.
+func (n *node) kill() {
+	if !n.up {
+		return
+	}
+	n.w.tracef(n, "killed")
+	n.w.res.Crashes++
+	n.end(true)
+}
+
+// losePower ends process and host: connections end without a word, and what was
+// not synced may be lost.
+func (n *node) losePower() {
+	if n.up {
+		n.w.tracef(n, "loses power")
+		n.w.res.Crashes++
+		n.end(false)
+	}
+	n.hostUp = false
+	if n.w.chance(2) {
+		n.disk.newest = n.disk.synced
+	}
+}
+
+func (n *node) end(fin bool) {
+	n.up, n.paused, n.inbox = false, false, nil
+	links := make([]cluster.LinkID, 0, len(n.links))
+	for l := range n.links {
+		links = append(links, l)
+	}
+	slices.SortFunc(links, cmp.Compare)
+	for _, l := range links {
+		c := n.links[l]
+		if fin {
+			n.w.net.close(c, c.sideOf(n, l))
+		} else {
+			n.w.net.drop(c, c.sideOf(n, l))
+		}
+	}
+}
+
+// restart brings a process that ended back, with its host if need be.
+func (n *node) restart() {
+	if n.up {
+		return
+	}
+	if !n.hostUp {
+		n.hostUp = true
+		n.monoStart = n.w.now
+		n.w.net.resetHalfOpen(n)
+	}
+	n.start()
+}
+
+// pause stops the process, resume lets it go on with all that came meanwhile.
+func (n *node) pause() {
+	if n.up && !n.paused {
+		n.paused = true
+		n.w.tracef(n, "paused")
+	}
+}
+
+func (n *node) resume() {
+	if !n.up || !n.paused {
+		return
+	}
+	n.w.tracef(n, "resumed, %d events waiting", len(n.inbox))
+	n.paused = false
+	inbox := n.inbox
+	n.inbox = nil
+	boot := n.boot
+	for _, e := range inbox {
+		if !n.up || n.boot != boot || n.w.err != nil {
+			return
+		}
+		n.take(e)
+	}
+}
+
+func (n *node) String() string { return fmt.Sprintf("n%d", n.i) }

@@ -1,0 +1,356 @@
+package sim
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/skeindb/skein/internal/cluster"
+)
+
+// seeds runs worlds as subtests named after their seeds.
+func seeds(t *testing.T, opt Options, first, last uint64) {
+	for seed := first; seed <= last; seed++ {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			if r := Run(seed, opt); r.Err != nil {
+				t.Errorf("%v\nreplay: %s%d", r.Err, replay(opt.Nodes, strings.Join(opt.Faults, ","), 0), seed)
+			}
+		})
+	}
+}
+
+// The slice of the campaign that every commit passes; make sim runs the rest.
+// Small clusters meet most of what can go wrong at a tenth of the cost.
+func TestSmallClusters(t *testing.T) { seeds(t, Options{Nodes: 6}, 1, few(60)) }
+func TestMediumClusters(t *testing.T) {
+	seeds(t, Options{Nodes: 13, Faults: append(DefaultFaults(), "takeover")}, 1, few(24))
+}
+func TestFiftyNodes(t *testing.T)    { seeds(t, Options{Nodes: 50}, 1, few(4)) }
+
+// Nothing goes wrong where nothing strikes, in clusters of any size.
+func TestWithoutFaults(t *testing.T) {
+	for n := 1; n <= 9; n++ {
+		if r := Run(uint64(8*n), Options{Nodes: n, Faults: []string{}}); r.Err != nil || r.Elections > 0 {
+			t.Errorf("%d nodes: %v, %d elections", n, r.Err, r.Elections)
+		}
+	}
+}
+
+// few is n, a quarter of it where the race detector slows everything down.
+func few(n uint64) uint64 {
+	if raceEnabled {
+		return max(n/4, 1)
+	}
+	return n
+}
+
+// A seed is a history: the same one twice, byte by byte, and another for
+// another seed.
+func TestSameSeedSameHistory(t *testing.T) {
+	live := func(seed uint64) (Result, []byte) {
+		var trace bytes.Buffer
+		r := Run(seed, Options{Nodes: 9, Trace: &trace, Messages: true})
+		return r, trace.Bytes()
+	}
+	for seed := uint64(7); seed < 10; seed++ {
+		r1, t1 := live(seed)
+		r2, t2 := live(seed)
+		if r1 != r2 {
+			t.Errorf("seed %d: %+v and %+v", seed, r1, r2)
+		}
+		if !bytes.Equal(t1, t2) {
+			i := firstDiff(t1, t2)
+			t.Errorf("seed %d: traces differ at byte %d: %q and %q", seed, i, t1[i:min(len(t1), i+100)], t2[i:min(len(t2), i+100)])
+		}
+		if len(t1) < 10_000 {
+			t.Errorf("seed %d: a trace of %d bytes", seed, len(t1))
+		}
+		if r, _ := live(seed + 100); r.Hash == r1.Hash {
+			t.Errorf("seeds %d and %d have one hash", seed, seed+100)
+		}
+	}
+	// A trace changes nothing.
+	r, _ := live(7)
+	if plain := Run(7, Options{Nodes: 9}); plain != r {
+		t.Errorf("with a trace %+v, without %+v", r, plain)
+	}
+}
+
+func firstDiff(a, b []byte) int {
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return min(len(a), len(b))
+}
+
+// Each fault strikes, alone, and is survived.
+func TestEachFault(t *testing.T) {
+	for _, k := range kinds {
+		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
+			var trace bytes.Buffer
+			r := Run(5, Options{Nodes: 7, Faults: []string{k.name}, Trace: &trace})
+			if r.Err != nil {
+				t.Error(r.Err)
+			}
+			_, after, _ := strings.Cut(trace.String(), "faults begin")
+			signs := map[string]string{"kill": "killed", "power": "loses power", "pause": "paused", "partition": "both=true",
+				"oneway": "both=false", "isolate": "both=true", "reset": "connections reset", "slow": "slowed by",
+				"clock": "clock off", "failover": "command cluster.Failover", "bump": "command cluster.BumpEpoch",
+				"takeover": "command cluster.Failover"}
+			if signs[k.name] == "" || !strings.Contains(after, signs[k.name]) {
+				t.Errorf("no %q in the trace", signs[k.name])
+			}
+		})
+	}
+}
+
+// The checker notices what a broken machine would do. Each row forges one
+// message or view of a node that is otherwise sound.
+func TestCheckerNotices(t *testing.T) {
+	id := func(c byte) cluster.NodeID { return cluster.NodeID(bytes.Repeat([]byte{c}, cluster.IDLen)) }
+	epoch := func(nv *cluster.NodeView, e uint64) *cluster.NodeView {
+		c := *nv
+		c.ConfigEpoch = e
+		return &c
+	}
+	// give moves a slot of node 1 to node 2 in n's view, with the epoch that
+	// node 2 then has.
+	give := func(w *World, n *node, e uint64) {
+		old, v := n.view, *n.view
+		v.Nodes = slices.Clone(old.Nodes)
+		owners := *old.Owners
+		var to int
+		for i, nv := range v.Nodes {
+			if nv.ID == w.nodes[2].id {
+				to = i
+			}
+		}
+		v.Nodes[to] = epoch(v.Nodes[to], e)
+		slot := w.nodes[1].view.Mine.Next(0)
+		owners[slot] = uint16(to)
+		v.Owners = &owners
+		v.CurrentEpoch = max(v.CurrentEpoch, e)
+		n.view = &v
+		w.checker.viewChanged(n, old)
+	}
+	edit := func(w *World, n *node, f func(v *cluster.View)) {
+		old, v := n.view, *n.view
+		v.Nodes = slices.Clone(old.Nodes)
+		f(&v)
+		n.view = &v
+		w.checker.viewChanged(n, old)
+	}
+	ack := func(n *node, e uint64) *cluster.Message {
+		return &cluster.Message{Type: cluster.TypeAuthAck, Sender: n.id, CurrentEpoch: e}
+	}
+	for _, tt := range []struct {
+		name, want string
+		do         func(w *World, n *node)
+	}{
+		{"two votes in one epoch", "invariant 1", func(w *World, n *node) {
+			synced := *n.disk.synced
+			synced.LastVoteEpoch = n.view.CurrentEpoch
+			n.disk.synced = &synced
+			w.checker.sending(n, ack(n, n.view.CurrentEpoch))
+			if w.err != nil {
+				t.Errorf("a first vote: %v", w.err)
+			}
+			w.checker.sending(n, ack(n, n.view.CurrentEpoch))
+		}},
+		{"a vote that is not on disk", "invariant 2", func(w *World, n *node) { w.checker.sending(n, ack(n, n.view.CurrentEpoch)) }},
+		{"an election that is not on disk", "invariant 10", func(w *World, n *node) {
+			w.checker.sending(n, &cluster.Message{Type: cluster.TypeAuthRequest, Sender: n.id, ReplicaOf: id('p'), CurrentEpoch: n.disk.synced.CurrentEpoch + 1})
+		}},
+		{"an epoch that is not on disk", "invariant 10", func(w *World, n *node) {
+			w.checker.sending(n, &cluster.Message{Type: cluster.TypePing, Sender: n.id, ConfigEpoch: n.disk.synced.CurrentEpoch + 1})
+		}},
+		{"currentEpoch falls", "invariant 3", func(w *World, n *node) {
+			edit(w, n, func(v *cluster.View) { v.CurrentEpoch-- })
+		}},
+		{"lastVoteEpoch falls", "invariant 2", func(w *World, n *node) {
+			edit(w, n, func(v *cluster.View) { v.LastVoteEpoch = 5 })
+			w.err = nil
+			edit(w, n, func(v *cluster.View) { v.LastVoteEpoch = 4 })
+		}},
+		{"a configEpoch above currentEpoch", "invariant 3", func(w *World, n *node) {
+			edit(w, n, func(v *cluster.View) { v.Nodes[1] = epoch(v.Nodes[1], v.CurrentEpoch+1) })
+		}},
+		{"a configEpoch falls", "invariant 7", func(w *World, n *node) {
+			edit(w, n, func(v *cluster.View) { v.Nodes[1] = epoch(v.Nodes[1], 0) })
+		}},
+		{"two winners of an epoch", "invariant 4", func(w *World, n *node) {
+			for _, r := range w.nodes {
+				if me := r.view.Myself(); me.Flags.Has(cluster.FlagReplica) {
+					edit(w, r, func(v *cluster.View) {
+						won := epoch(me, v.CurrentEpoch)
+						won.Flags = me.Flags&^cluster.FlagReplica | cluster.FlagPrimary
+						v.Nodes[v.Me] = won
+					})
+				}
+			}
+		}},
+		{"a slot goes to an older claim", "invariant 6", func(w *World, n *node) { give(w, n, 1) }},
+		{"a slot goes to an equal claim", "invariant 6", func(w *World, n *node) { give(w, n, 2) }},
+		{"a slot goes to a newer claim", "", func(w *World, n *node) { give(w, n, 9) }},
+		{"a slot that its owner gave up goes to an older claim", "", func(w *World, n *node) {
+			n.state.heard(&cluster.Message{Type: cluster.TypePing, Sender: w.nodes[1].id})
+			give(w, n, 1)
+		}},
+		{"a slot is lost", "invariant 6", func(w *World, n *node) {
+			edit(w, n, func(v *cluster.View) {
+				owners := *v.Owners
+				owners[w.nodes[1].view.Mine.Next(0)] = cluster.NoSlotOwner
+				v.Owners = &owners
+			})
+		}},
+	} {
+		w := newWorld(1, Options{Nodes: 6})
+		w.createFromFiles()
+		w.runUntil(60*second, w.checker.agreed)
+		n := w.nodes[0]
+		// From files, node i has configEpoch i+1; node 2 is made the older one.
+		edit(w, n, func(v *cluster.View) {
+			for i, nv := range v.Nodes {
+				if nv.ID == w.nodes[2].id {
+					c := *nv
+					c.ConfigEpoch = 1
+					c.Flags &^= cluster.FlagPrimary // or its fall would be noticed
+					v.Nodes[i] = &c
+				}
+			}
+		})
+		if w.err != nil || w.checker.agreed() != nil {
+			t.Fatalf("the sound cluster: %v, %v", w.err, w.checker.agreed())
+		}
+		tt.do(w, n)
+		switch {
+		case tt.want == "" && w.err != nil:
+			t.Errorf("%s: %v", tt.name, w.err)
+		case tt.want != "" && (w.err == nil || !strings.HasPrefix(w.err.Error(), tt.want)):
+			t.Errorf("%s: %v, want %s", tt.name, w.err, tt.want)
+		}
+	}
+}
+
+// Agreement is refused while anything differs.
+func TestAgreedNotices(t *testing.T) {
+	for _, tt := range []struct {
+		name, want string
+		do         func(w *World)
+	}{
+		{"a node is down", "does not run", func(w *World) { w.nodes[3].kill() }},
+		{"a node is paused", "does not run", func(w *World) { w.nodes[3].pause() }},
+		{"slots without owner", "slots have an owner", func(w *World) {
+			w.nodes[0].admin(cluster.FlushSlots{})
+		}},
+		{"an epoch not yet known", "configEpoch", func(w *World) { w.nodes[0].admin(cluster.BumpEpoch{}) }},
+		{"a node forgotten by one", "nodes", func(w *World) {
+			w.nodes[0].admin(cluster.Forget{Node: w.nodes[5].id.String()})
+		}},
+	} {
+		w := newWorld(1, Options{Nodes: 6})
+		w.createFromFiles()
+		w.runUntil(60*second, w.checker.agreed)
+		if err := w.checker.agreed(); err != nil {
+			t.Fatal(err)
+		}
+		tt.do(w)
+		if err := w.checker.agreed(); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
+		}
+	}
+}
+
+// Events come out in the order of time, those of one time as they went in.
+func TestQueueOrder(t *testing.T) {
+	w := &World{}
+	r := rand.New(rand.NewPCG(1, 1))
+	var last event
+	for range 20_000 {
+		if len(w.queue) > 0 && r.IntN(2) == 0 {
+			e := w.pop()
+			if e.at < last.at || e.at == last.at && e.seq < last.seq {
+				t.Fatalf("event %d/%d after %d/%d", e.at, e.seq, last.at, last.seq)
+			}
+			last = e
+			w.now = e.at
+		}
+		w.push(event{at: w.now + r.Int64N(50)})
+	}
+}
+
+// A process killed by lost power wakes up with a version of nodes.conf from the
+// last synced one on, and without what came after it.
+func TestPowerLossForgetsUnsynced(t *testing.T) {
+	old, mid := &cluster.NodesConf{CurrentEpoch: 1}, &cluster.NodesConf{CurrentEpoch: 2}
+	seen := map[uint64]int{}
+	w := newWorld(3, Options{Nodes: 1})
+	n := w.nodes[0]
+	for range 200 {
+		n.disk = disk{synced: old, newest: mid}
+		n.losePower()
+		seen[n.disk.newest.CurrentEpoch]++
+		n.disk = disk{synced: mid, newest: mid}
+		n.losePower()
+		if n.disk.newest != mid {
+			t.Fatal("what was synced is lost")
+		}
+	}
+	if seen[1] == 0 || seen[2] == 0 {
+		t.Errorf("versions after losing power: %v, want both", seen)
+	}
+}
+
+// The command: arguments, the exit code, and how to see a failed seed again.
+func TestCommand(t *testing.T) {
+	run := func(args ...string) (int, string) {
+		var out bytes.Buffer
+		return Main(args, &out), out.String()
+	}
+	for _, tt := range []struct {
+		args, want string
+		code       int
+	}{
+		{"--nodes 3 --seeds 1..3", "3 worlds of 3 nodes, 0 failed", 0},
+		{"--nodes 3 --seeds 2 -v", "seed 2: ok, hash ", 0},
+		{"--nodes 3 --seeds 2 --faults none", "1 worlds of 3 nodes, 0 failed", 0},
+		{"--help", "partition  two groups", 0},
+		{"--seeds 5..4", `--seeds "5..4": want A or A..B`, 2},
+		{"--seeds x", "want A or A..B", 2},
+		{"--faults kill,frogs", `no fault "frogs"`, 2},
+		{"--nodes 0", "want at least 1", 2},
+		{"--seeds 1..2 --trace /tmp/x", "single seed", 2},
+		{"--nope", "not defined", 2},
+		{"more", `argument "more"`, 2},
+	} {
+		code, out := run(strings.Fields(tt.args)...)
+		if code != tt.code || !strings.Contains(out, tt.want) {
+			t.Errorf("skein sim %s: code %d, want %d and %q:\n%s", tt.args, code, tt.code, tt.want, out)
+		}
+	}
+	name := t.TempDir() + "/trace"
+	if code, out := run("--nodes", "3", "--seeds", "2", "--trace", name); code != 0 {
+		t.Errorf("with a trace: %d, %s", code, out)
+	}
+	var out bytes.Buffer
+	c := campaign{out: &out, replay: replay(8, "kill", 0)}
+	c.report(Result{Seed: 17, Err: fmt.Errorf("invariant 4 broken")})
+	if want := "replay: skein sim --nodes 8 --faults kill --trace sim.trace --seeds 17\n"; !strings.Contains(out.String(), want) || c.failed != 1 {
+		t.Errorf("a failed seed prints %q, want %q", out.String(), want)
+	}
+}
+
+func BenchmarkWorld(b *testing.B) {
+	for b.Loop() {
+		if r := Run(3, Options{Nodes: 50}); r.Err != nil {
+			b.Fatal(r.Err)
+		}
+	}
+}
