@@ -187,13 +187,12 @@ func (c *Conn) grow(need needer) {
 	case size < readAhead:
 		size *= 4 // the last read filled it, so there may be much more
 	case have > size/2:
-		size *= 2
-		// For a large argument of known length, do not overshoot; nor trust the
-		// client with memory for more than it has sent.
-		if need != nil && have >= readAhead {
-			if whole := have + need.Need(); whole > have+have/4 && whole < size {
-				size = whole
-			}
+		// A large argument of known length gets a buffer of that length, but not
+		// of more than 8 times what has been sent: the length is only a claim.
+		if need != nil && have+need.Need() > size {
+			size = min(have+need.Need(), 8*size)
+		} else {
+			size *= 2
 		}
 	}
 	if size == len(c.in) {
