@@ -131,10 +131,11 @@ func expire(c *command.Ctx, unit int64, absolute bool) {
 	}
 	o.SetExpire(at)
 	c.Changed(1, "expire")
-	if c.LogOn {
+	if len(c.Argv) == 3 {
 		var tmp [20]byte
-		var few [8][]byte
-		args := append(few[:0], []byte("PEXPIREAT"), c.Argv[1], strconv.AppendInt(tmp[:0], at, 10))
+		c.Propagate([]byte("PEXPIREAT"), c.Argv[1], strconv.AppendInt(tmp[:0], at, 10))
+	} else {
+		args := [][]byte{[]byte("PEXPIREAT"), c.Argv[1], strconv.AppendInt(nil, at, 10)}
 		c.Propagate(append(args, c.Argv[3:]...)...)
 	}
 	c.Int(1)

@@ -1,0 +1,5 @@
+//go:build race
+
+package datatypes
+
+const raceEnabled = true
