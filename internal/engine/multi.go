@@ -73,7 +73,7 @@ func (s *Session) queueCommand(p *planned) {
 	c.DB = s.db()
 	c.PlanKeys()
 	v := s.e.view.Load()
-	if v.Cluster && len(c.Keys) > 0 {
+	if v.Cluster && len(c.Keys) > 0 && s.special&specialPrimary == 0 {
 		l := s.lockFor(spec, c.Keys)
 		text := s.route(v, spec, c.Keys)
 		l.unlock(s.e.Store)
@@ -98,6 +98,9 @@ func (s *Session) queueCommand(p *planned) {
 		m.bytes += len(a)
 	}
 	m.flags |= spec.Flags
+	if spec.NeedsWorld(argv) {
+		m.flags |= command.World
+	}
 	m.writes = m.writes || spec.Flags&(command.Write|command.MayReplicate) != 0
 	s.out.Simple("QUEUED")
 	s.flags &^= 0
@@ -242,7 +245,7 @@ func execRun(c *command.Ctx) {
 	for {
 		lock()
 		v := e.view.Load()
-		if v.Cluster && len(all) > 0 {
+		if v.Cluster && len(all) > 0 && s.special&specialPrimary == 0 {
 			c.Argv = allArgs
 			spec := *exec
 			spec.Flags |= m.flags & (command.Write | command.MayReplicate)
@@ -288,7 +291,7 @@ func execRun(c *command.Ctx) {
 		c.DB = s.db()
 		c.PlanKeys()
 		c.MayBlock, c.World = false, world
-		c.Expire, c.LogOn = expireMode(v, s), e.logOn.Load()
+		c.Expire, c.LogOn = expireMode(v, s), e.logOn.Load() && s.special&specialPrimary == 0
 		q.spec.Run(c)
 		s.after()
 		s.tally.count(q.spec, c.Failed)

@@ -60,7 +60,7 @@ func (s *Session) runOne(p *planned) {
 	}
 	c.Reset(spec, p.argv)
 	c.DB = s.e.Store.DB(s.dbIndex)
-	c.MayBlock = true
+	c.MayBlock = s.special&specialPrimary == 0
 	c.Keys = c.Keys[:0]
 	if p.has {
 		first, last, step, _ := spec.KeyRange(len(p.argv))
@@ -86,7 +86,7 @@ func (s *Session) execute(spec *command.Spec) {
 		l := s.lockFor(spec, c.Keys)
 		v := s.e.view.Load()
 		c.World = l.world
-		if v.Cluster && len(c.Keys) > 0 {
+		if v.Cluster && len(c.Keys) > 0 && s.special&specialPrimary == 0 {
 			if text := s.route(v, spec, c.Keys); text != "" {
 				l.unlock(s.e.Store)
 				s.refuse(spec, text)
@@ -119,7 +119,7 @@ func (s *Session) execute(spec *command.Spec) {
 			}
 		}
 		c.Expire = expireMode(v, s)
-		c.LogOn = s.e.logOn.Load()
+		c.LogOn = s.e.logOn.Load() && s.special&specialPrimary == 0
 		spec.Run(c)
 		if c.Dirty != 0 || len(c.Changes) != 0 || len(c.Effects) != 0 {
 			s.after()
@@ -130,7 +130,7 @@ func (s *Session) execute(spec *command.Spec) {
 		l.unlock(s.e.Store)
 		break
 	}
-	s.flags &^= flagAsking
+	s.endAsking()
 	if s.e.waiters.ready.Load() != 0 {
 		s.e.serveReady()
 	}
@@ -165,7 +165,7 @@ const (
 func (s *Session) lockFor(spec *command.Spec, keys []command.Key) (l held) {
 	st := s.e.Store
 	switch {
-	case spec.Flags&command.World != 0:
+	case spec.Flags&command.World != 0 || spec.WorldIf != nil && spec.WorldIf(s.ctx.Argv):
 		l.kind, l.world = heldWorld, true
 		st.LockWorld()
 	case len(keys) == 0:
@@ -193,9 +193,21 @@ func (l *held) unlock(st *store.Store) {
 	}
 }
 
+// endAsking ends ASKING after the one command it is for; inside MULTI it stays
+// until the transaction ends.
+func (s *Session) endAsking() {
+	switch {
+	case s.askingNext:
+		s.askingNext = false
+		s.flags |= flagAsking
+	case s.flags&flagAsking != 0 && s.special&specialMulti == 0:
+		s.flags &^= flagAsking
+	}
+}
+
 // refuse replies with an error before the command ran.
 func (s *Session) refuse(spec *command.Spec, text string) {
-	s.flags &^= flagAsking
+	s.endAsking()
 	s.ctx.Failed = true
 	s.out.Error(text)
 	s.e.Stats.reject(spec, text)
