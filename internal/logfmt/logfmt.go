@@ -85,6 +85,15 @@ func New(out io.Writer) *Sink {
 // Logger returns a logger that writes to s.
 func (s *Sink) Logger() *slog.Logger { return slog.New(&handler{sink: s}) }
 
+// SinkOf returns the sink behind a logger, nil if the logger is none of ours:
+// for whoever holds the logger and learns that the role has changed.
+func SinkOf(l *slog.Logger) *Sink {
+	if h, ok := l.Handler().(*handler); ok {
+		return h.sink
+	}
+	return nil
+}
+
 // SetRole changes the letter of following lines.
 func (s *Sink) SetRole(r Role) { s.role.Store(uint32(r)) }
 

@@ -27,6 +27,9 @@ func TestLines(t *testing.T) {
 	var out bytes.Buffer
 	s := New(&out)
 	l := s.Logger()
+	if SinkOf(l.With("a", 1)) != s || SinkOf(slog.Default()) != nil {
+		t.Error("SinkOf does not find the sink")
+	}
 	p := fmt.Sprint(os.Getpid())
 	expect := func(claim, want string) {
 		t.Helper()
