@@ -48,17 +48,17 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	log := sink.Logger()
 
 	cl := config.ParseCommandLine(args)
+	var input []byte // kept for the daemon, which reads it again
 	if cl.Stdin {
-		text, err := io.ReadAll(stdin) // kept for the daemon, which reads it again
-		if err != nil {
+		log.Warn("Reading config from stdin")
+		var err error
+		if input, err = io.ReadAll(stdin); err != nil {
 			fmt.Fprintln(stderr, err)
 			return 1
 		}
-		stdin = bytes.NewReader(text)
-		log.Warn("Reading config from stdin")
 	}
 	cfg := config.New()
-	if err := newLoader().Load(cfg, cl, stdin); err != nil {
+	if err := newLoader().Load(cfg, cl, bytes.NewReader(input)); err != nil {
 		var le *config.LoadError
 		if errors.As(err, &le) {
 			io.WriteString(stderr, le.Block(RedisVersion))
@@ -67,7 +67,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		}
 		return 1
 	}
-	if err := openLog(cfg, sink); err != nil {
+	if err := startLog(cfg, sink); err != nil {
 		fmt.Fprintf(stderr, "\n*** FATAL CONFIG FILE ERROR (Redis %s) ***\nCan't open the log file: %s\n", RedisVersion, config.Strerror(err))
 		return 1
 	}
@@ -75,7 +75,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	supervised := supervision(cfg, log)
 	background := cfg.Daemonize.Get() && !supervised
 	if background && !isDaemon() {
-		if err := daemonize(cl.Stdin, stdin); err != nil {
+		if err := daemonize(input); err != nil {
 			log.Warn("Can't daemonize", "err", err)
 			return 1
 		}
@@ -214,8 +214,8 @@ func newLoader() config.Loader {
 	}}
 }
 
-// openLog directs the log as configured and follows later changes.
-func openLog(cfg *config.Config, sink *logfmt.Sink) error {
+// startLog directs the log as configured and follows later changes.
+func startLog(cfg *config.Config, sink *logfmt.Sink) error {
 	if path := cfg.LogFile.Get(); path != "" {
 		if err := sink.SetFile(cfg.Path(path)); err != nil {
 			return err

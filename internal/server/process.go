@@ -25,16 +25,13 @@ func isDaemon() bool {
 
 // daemonize starts this program again in a session of its own, detached from
 // the terminal; the caller exits. A Go program cannot fork. The new process
-// gets the same arguments, and on standard input what was read from it before.
-func daemonize(hasInput bool, input io.Reader) error {
+// gets the same arguments, and input, what was read from standard input, again.
+func daemonize(input []byte) error {
 	exe, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("server: find own program: %w", err)
 	}
 	cmd := &exec.Cmd{Path: exe, Args: os.Args, Env: append(os.Environ(), daemonMark+"=1"), SysProcAttr: &syscall.SysProcAttr{Setsid: true}}
-	if !hasInput {
-		return cmd.Start()
-	}
 	w, err := cmd.StdinPipe()
 	if err != nil {
 		return fmt.Errorf("server: pipe: %w", err)
@@ -42,7 +39,7 @@ func daemonize(hasInput bool, input io.Reader) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	if _, err := io.Copy(w, input); err != nil {
+	if _, err := w.Write(input); err != nil {
 		return fmt.Errorf("server: hand over standard input: %w", err)
 	}
 	return w.Close()
