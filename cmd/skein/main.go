@@ -1,0 +1,57 @@
+// Command skein is a Redis Cluster server and what is needed around it, in one
+// binary. The first argument says what it does; called by the name of a server,
+// such as skein-server or redis-server, it is that server.
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/skeindb/skein/internal/server"
+	"github.com/skeindb/skein/internal/up"
+)
+
+const usage = `skein: a Redis Cluster server
+
+Usage: skein server [/path/to/redis.conf] [--directive value ...]   run one node
+       skein up [--primaries N] [--replicas N] [--port P] [--dir D] [--fresh] [-- --directive value ...]
+                                                                    run a whole cluster on this machine
+       skein version
+
+skein <command> --help tells more. A link named skein-server or redis-server to
+this program is "skein server".
+`
+
+func main() {
+	os.Exit(run(os.Args))
+}
+
+func run(args []string) int {
+	name := filepath.Base(args[0])
+	switch {
+	case strings.Contains(name, "-sentinel"):
+		return server.Main([]string{"--sentinel"}, os.Stdin, os.Stdout, os.Stderr) // says that there is none
+	case strings.Contains(name, "-server"):
+		return server.Main(args[1:], os.Stdin, os.Stdout, os.Stderr)
+	}
+	if len(args) < 2 {
+		fmt.Fprint(os.Stderr, usage)
+		return 1
+	}
+	switch rest := args[2:]; args[1] {
+	case "server":
+		return server.Main(rest, os.Stdin, os.Stdout, os.Stderr)
+	case "up":
+		return up.Main(rest, os.Stdout, os.Stderr)
+	case "version", "-v", "--version":
+		fmt.Println(server.VersionLine())
+		return 0
+	case "help", "-h", "--help":
+		fmt.Print(usage)
+		return 0
+	}
+	fmt.Fprintf(os.Stderr, "skein: no command %q\n\n%s", args[1], usage)
+	return 1
+}
