@@ -150,6 +150,10 @@ func TestErrorBlock(t *testing.T) {
 	if got := le.Block("7.2.4"); got != want {
 		t.Errorf("Block = %q, want %q", got, want)
 	}
+	_, err = load("replicaof a 1\ncluster-enabled yes\n")
+	if want := "\n*** FATAL CONFIG FILE ERROR (Redis 7.2.4) ***\nreplicaof directive not allowed in cluster mode\n"; !errors.As(err, &le) || le.Block("7.2.4") != want {
+		t.Errorf("a replica in cluster mode: %v, want %q", err, want)
+	}
 	err = Loader{}.Load(New(), CommandLine{File: "/nonexistent/a.conf"}, nil)
 	if want := "Fatal error, can't open config file '/nonexistent/a.conf': No such file or directory"; err == nil || err.Error() != want {
 		t.Errorf("Load = %v, want %s", err, want)

@@ -31,8 +31,9 @@ type Loader struct {
 	Module func(args []string) error   // a loadmodule line: path, arguments...
 }
 
-// A LoadError is a line that cannot be obeyed. Line counts from 1 in its file;
-// the options of the command line follow the file's last line.
+// A LoadError is a line that cannot be obeyed, or with Line 0 a configuration
+// that makes no sense as a whole. Line counts from 1 in its file; the options of
+// the command line follow the file's last line.
 type LoadError struct {
 	Line   int
 	Text   string // the line, without white space around
@@ -40,6 +41,9 @@ type LoadError struct {
 }
 
 func (e *LoadError) Error() string {
+	if e.Line == 0 {
+		return fmt.Sprintf("config: %v", e.Reason)
+	}
 	return fmt.Sprintf("config: line %d %q: %v", e.Line, e.Text, e.Reason)
 }
 
@@ -48,8 +52,11 @@ func (e *LoadError) Unwrap() error { return e.Reason }
 // Block is what Redis prints on standard error before it exits with 1; tools
 // look for its first words.
 func (e *LoadError) Block(version string) string {
-	return fmt.Sprintf("\n*** FATAL CONFIG FILE ERROR (Redis %s) ***\nReading the configuration file, at line %d\n>>> '%s'\n%v\n",
-		version, e.Line, e.Text, e.Reason)
+	where := ""
+	if e.Line > 0 {
+		where = fmt.Sprintf("Reading the configuration file, at line %d\n>>> '%s'\n", e.Line, e.Text)
+	}
+	return fmt.Sprintf("\n*** FATAL CONFIG FILE ERROR (Redis %s) ***\n%s%v\n", version, where, e.Reason)
 }
 
 // An OpenError is a configuration file that cannot be read. Its text is the
@@ -140,7 +147,13 @@ func (l Loader) Load(c *Config, cl CommandLine, stdin io.Reader) error {
 		all = append(append(all, '\n'), cl.Options...)
 	}
 	r := reader{Loader: l, c: c, seen: make(map[*Directive]bool)}
-	return r.read(all, 0)
+	if err := r.read(all, 0); err != nil {
+		return err
+	}
+	if c.ClusterEnabled.Get() && c.ReplicaOf.Get().Host != "" {
+		return &LoadError{Reason: errors.New("replicaof directive not allowed in cluster mode")}
+	}
+	return nil
 }
 
 // reader is one Load under way.

@@ -68,7 +68,8 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return 1
 	}
 	if err := startLog(cfg, sink); err != nil {
-		fmt.Fprintf(stderr, "\n*** FATAL CONFIG FILE ERROR (Redis %s) ***\nCan't open the log file: %s\n", RedisVersion, config.Strerror(err))
+		le := config.LoadError{Reason: errors.New("Can't open the log file: " + config.Strerror(err))}
+		io.WriteString(stderr, le.Block(RedisVersion))
 		return 1
 	}
 
@@ -89,6 +90,10 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		log.Warn("Configuration loaded")
 	}
 
+	if cfg.ACLFile.Get() != "" && len(cfg.Users) > 0 {
+		log.Warn("The configuration has users and names an ACL file too: define users in one place, not in both")
+		return 1
+	}
 	raiseFileLimit(cfg, log)
 	if background && cfg.PidFile.Get() == "" {
 		if err := cfg.Assign("pidfile", "/var/run/redis.pid"); err != nil {

@@ -86,6 +86,8 @@ func TestExits(t *testing.T) {
 		{"rename to another", "--rename-command get set", "", 1, `^$`, `Target command name already exists\n$`},
 		{"log in a missing directory", "--logfile /nonexistent/x", "", 1, `^$`, "^" + regexp.QuoteMeta(fatal+"Can't open the log file: No such file or directory\n") + "$"},
 		{"sentinel", "--sentinel", "", 1, `^$`, `sentinel mode is not built in`},
+		{"users in two places", "--aclfile /tmp/x --user a on", "", 1, `define users in one place`, `^$`},
+		{"replica in a cluster", "--cluster-enabled yes --replicaof a 1", "", 1, `^$`, "^" + regexp.QuoteMeta(fatal+"replicaof directive not allowed in cluster mode\n") + "$"},
 		{"port in use", "--bind 127.0.0.1 --port " + port, "", 1, `address already in use`, `^$`},
 	}
 	for _, tt := range tests {
