@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"net"
 	"slices"
 	"sync"
 )
@@ -57,6 +58,20 @@ func (s *Session) Name() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.name
+}
+
+// User returns the name under which the client has logged in; its own goroutine
+// only.
+func (s *Session) User() string { return s.user }
+
+// Local reports whether the client is on this machine: on a unix socket or on
+// the loopback interface.
+func (s *Session) Local() bool {
+	if s.conn.Unix() {
+		return true
+	}
+	host, _, err := net.SplitHostPort(s.conn.RemoteAddr())
+	return err == nil && (host == "127.0.0.1" || host == "::1")
 }
 
 // Kill closes the connection from any goroutine, at once.

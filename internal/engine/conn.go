@@ -21,7 +21,8 @@ import "time"
 // passes, netio calls s.TimedOut().
 type Conn interface {
 	// Write sends replies, from the connection's goroutine, after whatever has
-	// been pushed before. b is borrowed.
+	// been pushed before. b is borrowed. Once the peer is a replica its feed
+	// writes instead, from one goroutine of its own.
 	Write(b []byte) error
 	// Push queues bytes from any goroutine and sees that they are sent soon. It
 	// never blocks; over the output limit the connection is closed.

@@ -74,6 +74,7 @@ type Engine struct {
 	tracking tracking
 	monitors monitors
 	pause    pauseState
+	stall    sync.Mutex // held while GateStall is closed
 	slowlog  SlowLog
 
 	exec   *command.Spec // EXEC

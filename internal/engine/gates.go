@@ -18,6 +18,7 @@ const (
 	GatePauseWrite              // CLIENT PAUSE, failover
 	GatePauseAll
 	GateCheckOOM // maxmemory is set: look before commands that may use memory
+	GateStall    // DEBUG SLEEP: nothing runs
 )
 
 // SetGate opens or closes a gate. Where a command that is running must not

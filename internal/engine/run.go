@@ -94,6 +94,11 @@ func (s *Session) execute(spec *command.Spec) {
 			}
 		}
 		if g := s.e.gates.Load(); g != 0 || s.special != 0 {
+			if g&GateStall != 0 {
+				l.unlock(s.e.Store)
+				s.e.waitStall()
+				continue
+			}
 			if g&GateCheckOOM != 0 && spec.Flags&command.DenyOOM != 0 && g&GateReplica == 0 {
 				// The check may evict, which takes other slots' locks.
 				l.unlock(s.e.Store)

@@ -57,14 +57,15 @@ type Session struct {
 	touched uint64 // keeps touch-ahead's loads alive
 	scratch []byte
 
-	dbIndex   int
-	flags     uint32
-	special   uint32
-	user      string
-	closing   bool  // close after the replies are out
-	wrote     bool  // the batch appended to the log
-	LogOffset int64 // log position after this session's last write
-	tally     tally
+	dbIndex    int
+	flags      uint32
+	special    uint32
+	user       string
+	closing    bool  // close after the replies are out
+	wrote      bool  // the batch appended to the log
+	askingNext bool  // ASKING was the last command
+	LogOffset  int64 // log position after this session's last write
+	tally      tally
 
 	multi   multiState
 	blocked blockState
@@ -83,7 +84,8 @@ type Session struct {
 	kill    atomic.Bool
 	proto3  atomic.Bool
 
-	// Ext belongs to the replication layer: non-nil once the peer spoke PSYNC.
+	// Ext belongs to the replication layer: non-nil once the peer spoke
+	// REPLCONF or PSYNC, and on the link from the primary.
 	Ext any
 }
 
@@ -262,7 +264,9 @@ func (s *Session) flush() {
 	if len(s.out.Buf) == 0 {
 		return
 	}
-	if s.flags&(flagReplyOff|flagReplySkip) == 0 || s.closing {
+	if s.flags&flagReplica != 0 {
+		// The feed writes to the connection; a reply would be taken for stream.
+	} else if s.flags&(flagReplyOff|flagReplySkip) == 0 || s.closing {
 		if s.conn.Write(s.out.Buf) != nil {
 			s.closing = true
 		}
@@ -286,3 +290,17 @@ func (s *Session) endBatch() {
 	}
 	s.flush()
 }
+
+// SetReadOnly is READONLY and READWRITE: whether a replica may serve this
+// client's reads.
+func (s *Session) SetReadOnly(on bool) {
+	if on {
+		s.flags |= flagReadOnly
+	} else {
+		s.flags &^= flagReadOnly
+	}
+	s.publishState()
+}
+
+// SetAsking is ASKING: the next command may use a slot that is being imported.
+func (s *Session) SetAsking() { s.askingNext = true }

@@ -8,12 +8,14 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"sync"
 	"time"
 
+	"github.com/skeindb/skein/internal/bus"
 	"github.com/skeindb/skein/internal/command"
 	"github.com/skeindb/skein/internal/config"
 	"github.com/skeindb/skein/internal/datatypes"
@@ -37,8 +39,9 @@ type Server struct {
 	env    *command.Env
 	engine *engine.Engine
 	net    *netio.Server
+	bus    *bus.Bus // nil in standalone mode
 
-	stop context.CancelFunc
+	stop context.CancelCauseFunc
 	wg   sync.WaitGroup
 }
 
@@ -58,17 +61,35 @@ func New(cfg *config.Config, log *slog.Logger) (*Server, error) {
 	s.env.SetLimits(limits(cfg))
 	s.engine = engine.New(engine.Options{Store: s.store, Env: s.env, Slog: log})
 	s.net = netio.New(s.netOptions())
-	s.engine.SetTable(command.NewTable(engine.Specs(), datatypes.Specs()))
+	if cfg.ClusterEnabled.Get() {
+		if err := s.newBus(); err != nil {
+			return nil, err
+		}
+	}
+	s.engine.SetTable(s.table())
 	return s, nil
+}
+
+// table are the commands of this node.
+func (s *Server) table() *command.Table {
+	return command.NewTable(engine.Specs(), datatypes.Specs(), bus.Specs(s.bus))
 }
 
 // Run starts the node, calls ready when it accepts connections, and serves
 // until ctx ends; then it stops in order.
 func (s *Server) Run(ctx context.Context, ready func()) error {
-	ctx, s.stop = context.WithCancel(ctx)
-	defer s.stop()
+	ctx, s.stop = context.WithCancelCause(ctx)
+	defer s.stop(nil)
 	if err := s.listen(); err != nil {
 		return err
+	}
+	if s.bus != nil {
+		if err := s.bus.Listen(); err != nil {
+			return err
+		}
+		if err := s.bus.Start(); err != nil {
+			return err
+		}
 	}
 	s.wg.Add(1)
 	go s.cron(ctx)
@@ -77,13 +98,28 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	s.wg.Wait()
 	stopCtx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
+	if s.bus != nil {
+		s.bus.Close()
+	}
 	s.net.Shutdown(stopCtx)
 	s.store.Close()
-	return s.heap.Close()
+	err := s.heap.Close()
+	if f := (*fatalError)(nil); errors.As(context.Cause(ctx), &f) {
+		return f.err
+	}
+	return err
 }
 
 // Stop makes Run return.
-func (s *Server) Stop() { s.stop() }
+func (s *Server) Stop() { s.stop(nil) }
+
+// fatalError ends the node because it cannot go on.
+type fatalError struct{ err error }
+
+func (f *fatalError) Error() string { return f.err.Error() }
+
+// fail makes Run stop the node and return err.
+func (s *Server) fail(err error) { s.stop(&fatalError{err}) }
 
 func (s *Server) netOptions() netio.Options {
 	c := s.Config

@@ -1,0 +1,251 @@
+// Package bus drives the cluster protocol (package cluster) on real sockets, a
+// real file and the real clock, and carries out what it decides: views for the
+// engine, replication, pauses, deleted keys. The CLUSTER commands and the
+// redirects of clients are here too.
+//
+// Every rule of the protocol is in cluster; none is here.
+//
+// Read bus.go, driver.go (the loop), link.go (connections), apply.go (effects),
+// route.go (redirects), commands.go, nodes.go, shards.go (CLUSTER commands).
+//
+// # Goroutines
+//
+// One goroutine, the driver, owns the Machine and nodes.conf; everything reaches
+// it through one channel. It never waits for a slot lock or for a peer: views
+// and effects go to a second goroutine, the applier, which carries them out in
+// order and reports back; each link has a reader and a writer of its own.
+package bus
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/skeindb/skein/internal/cluster"
+	"github.com/skeindb/skein/internal/disk"
+	"github.com/skeindb/skein/internal/engine"
+)
+
+// Replication is what the bus asks of the replication layer.
+type Replication interface {
+	// Follow makes this node replicate from host and port. With full the own
+	// history must not be continued.
+	Follow(host string, port int, full bool)
+	// Promote ends replication and keeps the data.
+	Promote()
+	// Offset is the node's replication offset: as a primary that of its log, as
+	// a replica that of the last byte applied.
+	Offset() int64
+	// Link tells whether the link to the primary stands and its first sync is
+	// done, and the time since the last byte came, or since the link went down;
+	// negative if it never stood.
+	Link() (up bool, age time.Duration)
+}
+
+// Options are what a Bus needs.
+type Options struct {
+	Engine *engine.Engine
+	Repl   Replication
+	Log    *slog.Logger
+	FS     disk.FS
+	Path   string // of nodes.conf
+
+	// Settings returns the machine's settings as configured now; the bus fills
+	// in Keys.
+	Settings func() cluster.Settings
+	Bind     []string // addresses to listen on, as the bind directive
+	Port     int      // bus port to listen on
+	// TLS, when not nil, encrypts the bus; it returns the present certificates.
+	TLS         func() *tls.Config
+	SourceAddr  func() string // bind-source-addr
+	SendLimit   func() int64  // cluster-link-sendbuf-limit, 0: none
+	Router      func() RouterSettings
+	Fatal       func(error)                   // nodes.conf cannot be written: the process must end
+	Propagate   func(args ...[]byte)          // appends a command to the replication stream
+	SlotCommand func(slot int, args [][]byte) // reserved for SETSLOT's replication; may be nil
+}
+
+// Bus is one node's part in the cluster.
+type Bus struct {
+	opt   Options
+	m     *cluster.Machine // the driver only
+	lock  *disk.Lock
+	start time.Time
+
+	events  chan event
+	quit    chan struct{}
+	wg      sync.WaitGroup
+	view    atomic.Pointer[cluster.View]
+	applied atomic.Pointer[cluster.View] // what commands see
+	links   linkTable
+	apply   applier
+	lns     []net.Listener
+
+	inbound     atomic.Uint64
+	followed    atomic.Uint64 // ID of the last cluster.Follow carried out
+	limitHits   atomic.Int64  // links closed over the send limit
+	pubSent     [cluster.TypeCount]atomic.Uint64
+	pubReceived [cluster.TypeCount]atomic.Uint64
+	dropFilter  atomic.Int32 // DEBUG DROP-CLUSTER-PACKET-FILTER
+	dropClose   atomic.Bool
+	stalled     sync.RWMutex // held for writing while DEBUG SLEEP stalls the node
+}
+
+// ErrInUse says that another process uses the same nodes.conf.
+var ErrInUse = errors.New("the cluster configuration file is in use by another node")
+
+// New loads nodes.conf, or makes a new identity, and publishes the first view.
+// Nothing is listening yet.
+func New(o Options) (*Bus, error) {
+	b := &Bus{opt: o, start: time.Now(), events: make(chan event, eventQueue), quit: make(chan struct{})}
+	b.links.init()
+	b.dropFilter.Store(-1)
+	b.apply.init(b)
+	lock, err := disk.LockFile(o.Path)
+	if errors.Is(err, disk.ErrLocked) {
+		return nil, fmt.Errorf("bus: %s: %w", o.Path, ErrInUse)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("bus: %w", err)
+	}
+	b.lock = lock
+	text, err := disk.ReadFile(o.FS, o.Path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		lock.Unlock()
+		return nil, fmt.Errorf("bus: %w", err)
+	}
+	set := b.settings()
+	boot, skipped, err := cluster.ParseNodesConf(text, set.TLSCluster)
+	if err != nil {
+		lock.Unlock()
+		return nil, fmt.Errorf("Unrecoverable error: corrupted cluster config file %q: %w", o.Path, err)
+	}
+	for _, name := range skipped {
+		o.Log.Warn("Skipping unknown cluster config variable", "name", name)
+	}
+	b.m = cluster.New(set, chance{}, boot, b.now())
+	if err := b.obey(); err != nil {
+		lock.Unlock()
+		return nil, err
+	}
+	b.apply.drain() // the first view, before anyone asks
+	if boot != nil {
+		o.Log.Info("Node configuration loaded, I'm " + b.View().Myself().ID.String())
+	}
+	return b, nil
+}
+
+// chance is the machine's source of randomness.
+type chance struct{}
+
+func (chance) Uint64() uint64 { return rand.Uint64() }
+
+// now reads both clocks.
+func (b *Bus) now() cluster.Times {
+	t := time.Now()
+	return cluster.Times{Mono: cluster.Millis(t.Sub(b.start)/time.Millisecond) + 1, Wall: cluster.Millis(t.UnixMilli())}
+}
+
+func (b *Bus) settings() cluster.Settings {
+	s := b.opt.Settings()
+	s.Keys = keyspace{b.opt.Engine}
+	return s
+}
+
+// keyspace answers the machine's questions about keys without taking locks.
+type keyspace struct{ e *engine.Engine }
+
+func (k keyspace) Keys() (n int) {
+	for i := range k.e.Store.DBs() {
+		n += k.e.Store.DB(i).Keys()
+	}
+	return n
+}
+
+func (k keyspace) KeysInSlot(slot int) int { return k.e.Store.DB(0).SlotLen(uint16(slot)) }
+
+// Listen opens the bus port.
+func (b *Bus) Listen() error {
+	for _, addr := range b.opt.Bind {
+		l, skip, err := listen(addr, b.opt.Port)
+		if skip {
+			continue
+		}
+		if err != nil {
+			for _, l := range b.lns {
+				l.Close()
+			}
+			return fmt.Errorf("bus: Failed listening on port %d (cluster): %w", b.opt.Port, err)
+		}
+		b.lns = append(b.lns, l)
+	}
+	if len(b.lns) == 0 {
+		return fmt.Errorf("bus: no address to listen on for the cluster bus, port %d", b.opt.Port)
+	}
+	return nil
+}
+
+// Start checks the loaded data against the slots and joins the cluster.
+func (b *Bus) Start() error {
+	if b.view.Load().Myself().Flags.Has(cluster.FlagPrimary) {
+		if drop := b.m.AdoptKeys(b.now()); !drop.Empty() {
+			for slot := range drop.All() {
+				n := b.opt.Engine.DropSlot(uint16(slot))
+				b.opt.Log.Warn("Deleted keys of a slot that another node owns", "slot", slot, "keys", n)
+			}
+		}
+		if err := b.obey(); err != nil {
+			return err
+		}
+	}
+	b.wg.Add(1)
+	go b.apply.run()
+	b.wg.Add(1)
+	go b.drive()
+	for _, l := range b.lns {
+		b.wg.Add(1)
+		go b.accept(l)
+	}
+	return nil
+}
+
+// Close leaves the bus in order: nodes.conf is saved and synced, links are
+// closed, goroutines have ended.
+func (b *Bus) Close() {
+	select {
+	case <-b.quit:
+		return
+	default:
+	}
+	b.do(func(m *cluster.Machine, now cluster.Times) { m.Admin(now, cluster.SaveConfig{}) })
+	close(b.quit)
+	for _, l := range b.lns {
+		l.Close()
+	}
+	b.links.closeAll()
+	b.apply.stop()
+	b.wg.Wait()
+	b.lock.Unlock()
+}
+
+// Reconfigure makes changed directives take effect.
+func (b *Bus) Reconfigure() {
+	b.do(func(m *cluster.Machine, now cluster.Times) { m.Configure(now, b.settings()) })
+}
+
+// View is the cluster as commands see it now.
+func (b *Bus) View() *cluster.View { return b.applied.Load() }
+
+// Stall freezes the bus until the returned function is called, as a process
+// that is stopped (DEBUG SLEEP).
+func (b *Bus) Stall() (resume func()) {
+	b.stalled.Lock()
+	return b.stalled.Unlock
+}

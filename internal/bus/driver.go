@@ -1,0 +1,240 @@
+package bus
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/skeindb/skein/internal/cluster"
+	"github.com/skeindb/skein/internal/disk"
+)
+
+// eventQueue bounds what waits for the driver. Link readers block when it is
+// full, and TCP holds back the peers.
+const eventQueue = 1024
+
+// turnEvents is how many events are stepped before Ready is obeyed: one save
+// then serves them all.
+const turnEvents = 128
+
+// event is one thing for the driver: an input of the machine, or a call.
+type event struct {
+	in   cluster.Input
+	call func(m *cluster.Machine, now cluster.Times)
+	done chan struct{} // closed when the call's consequences are applied
+}
+
+// post hands an input to the driver; it waits while the queue is full.
+func (b *Bus) post(in cluster.Input) {
+	select {
+	case b.events <- event{in: in}:
+	case <-b.quit:
+	}
+}
+
+// do runs f in the driver's goroutine and returns when everything that follows
+// from it has been saved and applied. It must not be called with slot locks
+// held, for the applier takes them.
+func (b *Bus) do(f func(m *cluster.Machine, now cluster.Times)) {
+	done := make(chan struct{})
+	select {
+	case b.events <- event{call: f, done: done}:
+	case <-b.quit:
+		return
+	}
+	select {
+	case <-done:
+	case <-b.quit:
+	}
+}
+
+// ask runs f in the driver's goroutine and returns at once when it is done.
+func (b *Bus) ask(f func(m *cluster.Machine, now cluster.Times)) {
+	answered := make(chan struct{})
+	select {
+	case b.events <- event{call: func(m *cluster.Machine, now cluster.Times) {
+		f(m, now)
+		close(answered)
+	}}:
+	case <-b.quit:
+		return
+	}
+	select {
+	case <-answered:
+	case <-b.quit:
+	}
+}
+
+// drive is the driver's goroutine.
+func (b *Bus) drive() {
+	defer b.wg.Done()
+	tick := time.NewTicker(time.Duration(cluster.TickPeriod) * time.Millisecond)
+	defer tick.Stop()
+	for {
+		var waiting []chan struct{}
+		select {
+		case <-b.quit:
+			return
+		case <-tick.C:
+			b.stalled.RLock()
+			b.checkLinks()
+			b.m.Step(b.now(), b.local())
+			b.m.Step(b.now(), cluster.Tick{})
+		case ev := <-b.events:
+			b.stalled.RLock()
+			waiting = b.handle(ev, waiting)
+			for n := 1; n < turnEvents; n++ {
+				select {
+				case ev := <-b.events:
+					waiting = b.handle(ev, waiting)
+					continue
+				default:
+				}
+				break
+			}
+		}
+		err := b.obey()
+		b.stalled.RUnlock()
+		if err != nil {
+			b.opt.Log.Error("Fatal: can't update cluster config file", "err", err)
+			b.opt.Fatal(err)
+			return
+		}
+		for _, done := range waiting {
+			b.apply.put(applyItem{done: done})
+		}
+	}
+}
+
+func (b *Bus) handle(ev event, waiting []chan struct{}) []chan struct{} {
+	now := b.now()
+	if ev.call != nil {
+		ev.call(b.m, now)
+		if ev.done != nil {
+			waiting = append(waiting, ev.done)
+		}
+		return waiting
+	}
+	switch in := ev.in.(type) {
+	case cluster.Heard:
+		b.m.Step(now, in)
+	case cluster.Recv:
+		b.m.Step(now, in)
+		if in.Msg.Pub != nil {
+			if v := b.view.Load(); v.Node(in.Msg.Sender) != nil {
+				b.deliver(in.Msg)
+			}
+		}
+	case cluster.Done:
+		// The final offset goes before, so that headers carry it.
+		b.m.Step(now, b.local())
+		b.m.Step(now, in)
+	default:
+		b.m.Step(now, in)
+	}
+	return waiting
+}
+
+func (b *Bus) deliver(msg *cluster.Message) {
+	b.opt.Engine.Deliver(msg.Type == cluster.TypePublishShard, msg.Pub.Channel, msg.Pub.Payload)
+}
+
+// local gathers the facts about the node's own data.
+func (b *Bus) local() cluster.Local {
+	followed := b.followed.Load() // before the facts, which may be newer
+	up, age := b.opt.Repl.Link()
+	l := cluster.Local{FollowID: followed, ReplOffset: uint64(max(b.opt.Repl.Offset(), 0)), PrimaryLinkUp: up, PrimaryLinkAge: -1}
+	if age >= 0 {
+		l.PrimaryLinkAge = cluster.Millis(age / time.Millisecond)
+	}
+	return l
+}
+
+// obey does what the machine wants done, in the order in which it must be.
+func (b *Bus) obey() error {
+	for {
+		rd := b.m.Ready()
+		if rd.Save != nil {
+			if err := b.save(rd.Save, rd.Sync); err != nil {
+				return err
+			}
+		}
+		if rd.View != nil {
+			b.view.Store(rd.View)
+			b.apply.put(applyItem{view: rd.View})
+		}
+		for _, e := range rd.Effects {
+			if ev, ok := e.(cluster.Event); ok {
+				b.logEvent(ev)
+				continue
+			}
+			b.apply.put(applyItem{effect: e})
+		}
+		for _, id := range rd.Close {
+			b.links.close(id)
+		}
+		for _, d := range rd.Dial {
+			b.dial(d)
+		}
+		for _, e := range rd.Send {
+			b.links.send(e.Link, e.Msg)
+		}
+		if rd.Save == nil && rd.View == nil && len(rd.Effects)+len(rd.Close)+len(rd.Dial)+len(rd.Send) == 0 {
+			return nil
+		}
+	}
+}
+
+func (b *Bus) save(c *cluster.NodesConf, sync bool) error {
+	if err := disk.AtomicWrite(b.opt.FS, b.opt.Path, c.Encode(), sync); err != nil {
+		return fmt.Errorf("bus: save %s: %w", b.opt.Path, err)
+	}
+	if err := b.lock.Relock(); err != nil {
+		return fmt.Errorf("bus: lock %s again: %w", b.opt.Path, err)
+	}
+	return nil
+}
+
+// checkLinks closes links whose peers do not take what is sent to them.
+func (b *Bus) checkLinks() {
+	limit := b.opt.SendLimit()
+	if limit <= 0 {
+		limit = hardSendLimit
+	}
+	for _, l := range b.links.over(limit) {
+		b.limitHits.Add(1)
+		b.opt.Log.Warn("Freeing outbound cluster link due to exceeding send buffer memory limit", "link", uint64(l))
+		b.links.close(l)
+		b.m.Step(b.now(), cluster.LinkDown{Link: l})
+	}
+}
+
+// hardSendLimit bounds a link's queue when cluster-link-sendbuf-limit does not:
+// a peer that far behind has long been suspected.
+const hardSendLimit = 256 << 20
+
+func (b *Bus) logEvent(e cluster.Event) {
+	log := b.opt.Log.Info
+	switch e.Level {
+	case cluster.LevelDebug:
+		log = b.opt.Log.Debug
+	case cluster.LevelWarn:
+		log = b.opt.Log.Warn
+	}
+	var attrs []any
+	if !e.Node.IsZero() {
+		attrs = append(attrs, "node", e.Node)
+	}
+	if !e.Other.IsZero() {
+		attrs = append(attrs, "other", e.Other)
+	}
+	if e.Slot >= 0 {
+		attrs = append(attrs, "slot", e.Slot)
+	}
+	if e.Epoch != 0 {
+		attrs = append(attrs, "epoch", e.Epoch)
+	}
+	if e.Info != "" {
+		attrs = append(attrs, "info", e.Info)
+	}
+	log(e.What, attrs...)
+}

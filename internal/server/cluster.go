@@ -1,0 +1,94 @@
+package server
+
+import (
+	"github.com/skeindb/skein/internal/bus"
+	"github.com/skeindb/skein/internal/cluster"
+	"github.com/skeindb/skein/internal/disk"
+)
+
+// busPortOffset is what the bus port adds to the client port (cluster
+// specification, 2.1).
+const busPortOffset = 10000
+
+// newBus makes the node's part in the cluster.
+func (s *Server) newBus() error {
+	c := s.Config
+	b, err := bus.New(bus.Options{
+		Engine:     s.engine,
+		Repl:       s.replication(),
+		Log:        s.Log,
+		FS:         disk.OS{},
+		Path:       c.Path(c.ClusterConfigFile.Get()),
+		Settings:   s.clusterSettings,
+		Bind:       c.Bind.Get(),
+		Port:       int(s.busPort()),
+		SourceAddr: c.BindSourceAddr.Get,
+		SendLimit:  c.ClusterLinkSendbufLimit.Get,
+		Router: func() bus.RouterSettings {
+			return bus.RouterSettings{Endpoint: c.ClusterPreferredEndpointType.Get(),
+				ReadsWhenDown: c.ClusterAllowReadsWhenDown.Get(), PubsubShardWhenDown: c.ClusterAllowPubsubshardWhenDown.Get()}
+		},
+		Fatal: s.fail,
+	})
+	if err != nil {
+		return err
+	}
+	s.bus = b
+	s.engine.Publish = b.Publish
+	return nil
+}
+
+// basePort is the client port of the bus's own kind.
+func (s *Server) basePort() int64 {
+	if s.Config.TLSCluster.Get() {
+		return s.Config.TLSPort.Get()
+	}
+	return s.Config.Port.Get()
+}
+
+func (s *Server) busPort() int64 {
+	if p := s.Config.ClusterPort.Get(); p != 0 {
+		return p
+	}
+	return s.basePort() + busPortOffset
+}
+
+// clusterSettings are the machine's settings as configured now.
+func (s *Server) clusterSettings() cluster.Settings {
+	c := s.Config
+	or := func(announced, own int64) uint16 {
+		if announced != 0 {
+			return uint16(announced)
+		}
+		return uint16(own)
+	}
+	set := cluster.DefaultSettings()
+	set.NodeTimeout = cluster.Millis(c.ClusterNodeTimeout.Get())
+	set.PingInterval = cluster.Millis(c.ClusterPingInterval.Get())
+	set.Ports = cluster.Addr{
+		Port:    or(c.ClusterAnnouncePort.Get(), c.Port.Get()),
+		TLSPort: or(c.ClusterAnnounceTLSPort.Get(), c.TLSPort.Get()),
+		BusPort: or(c.ClusterAnnounceBusPort.Get(), s.busPort()),
+	}
+	set.AnnounceIP = c.ClusterAnnounceIP.Get()
+	set.Hostname = c.ClusterAnnounceHostname.Get()
+	set.Nodename = c.ClusterAnnounceHumanNodename.Get()
+	set.ClientIPv4, set.ClientIPv6 = c.ClusterAnnounceClientIPv4.Get(), c.ClusterAnnounceClientIPv6.Get()
+	set.TLSCluster, set.TLSReplication = c.TLSCluster.Get(), c.TLSReplication.Get()
+	set.ReplicaValidityFactor = c.ClusterReplicaValidityFactor.Get()
+	set.ReplPingPeriod = cluster.Millis(c.ReplPingReplicaPeriod.Get() * 1000)
+	set.ReplicaNoFailover = c.ClusterReplicaNoFailover.Get()
+	set.MigrationBarrier = int(c.ClusterMigrationBarrier.Get())
+	set.AllowReplicaMigration = c.ClusterAllowReplicaMigration.Get()
+	set.RequireFullCoverage = c.ClusterRequireFullCoverage.Get()
+	set.BlacklistTTL = cluster.Millis(c.ClusterBlacklistTTL.Get() * 1000)
+	set.ManualFailoverTimeout = cluster.Millis(c.ClusterManualFailoverTimeout.Get())
+	return set
+}
+
+// clusterDirectives are those that change the machine's settings at run time.
+var clusterDirectives = []string{"cluster-node-timeout", "cluster-ping-interval", "cluster-announce-ip", "cluster-announce-port",
+	"cluster-announce-tls-port", "cluster-announce-bus-port", "cluster-announce-hostname", "cluster-announce-human-nodename",
+	"cluster-announce-client-ipv4", "cluster-announce-client-ipv6", "cluster-replica-validity-factor", "cluster-replica-no-failover",
+	"cluster-migration-barrier", "cluster-allow-replica-migration", "cluster-require-full-coverage", "cluster-blacklist-ttl",
+	"cluster-manual-failover-timeout", "repl-ping-replica-period", "tls-replication"}
