@@ -37,6 +37,9 @@ type (
 		Node       string
 		Propagated bool
 	}
+	// LoadMarkers replaces all open slots, as a full sync of a replica brings
+	// them (9.6). Markers that name unknown nodes are left out.
+	LoadMarkers struct{ Migrating, Importing []SlotMark }
 	// Reset empties the node table.
 	Reset struct{ Hard bool }
 	// BumpEpoch takes a new configEpoch without agreement.
@@ -83,6 +86,7 @@ func (AddSlots) command()            {}
 func (DelSlots) command()            {}
 func (FlushSlots) command()          {}
 func (SetSlot) command()             {}
+func (LoadMarkers) command()         {}
 func (Reset) command()               {}
 func (BumpEpoch) command()           {}
 func (SetConfigEpoch) command()      {}
@@ -128,6 +132,9 @@ func (m *Machine) Admin(now Times, cmd Command) (AdminReply, error) {
 		return AdminReply{}, m.flushSlots()
 	case SetSlot:
 		return AdminReply{}, m.setSlot(c)
+	case LoadMarkers:
+		m.loadMarkers(c)
+		return AdminReply{}, nil
 	case Reset:
 		return AdminReply{}, m.reset(c)
 	case BumpEpoch:
@@ -451,6 +458,23 @@ func (m *Machine) assignSlot(slot int, n *node, mine bool) {
 			m.todo |= todoPong
 		}
 	}
+}
+
+func (m *Machine) loadMarkers(c LoadMarkers) {
+	clear(m.migrating)
+	clear(m.importing)
+	for _, s := range c.Migrating {
+		if n := m.byID[s.Node]; n != nil && s.Slot < SlotCount {
+			m.migrating[s.Slot] = n
+		}
+	}
+	for _, s := range c.Importing {
+		if n := m.byID[s.Node]; n != nil && s.Slot < SlotCount {
+			m.importing[s.Slot] = n
+		}
+	}
+	m.viewChanged = true
+	m.save(false)
 }
 
 // AdoptKeys checks the data loaded at start against the slots (9.5): a slot

@@ -19,9 +19,9 @@
 // reaches the wire before it would survive a crash.
 //
 // Read types.go, message.go, input.go, ready.go, settings.go, then machine.go
-// (the life of one Step), recv.go (a message), cron.go (a tick), gossip.go,
-// failure.go, slots.go, election.go, manual.go, replica.go, state.go, admin.go,
-// view.go. codec.go and nodesconf.go turn messages and state into bytes.
+// (the life of one Step), node.go (the table), recv.go (a message), cron.go (a
+// tick), gossip.go, failure.go, slots.go, election.go, manual.go, replica.go,
+// state.go, admin.go, view.go, check.go. codec.go and nodesconf.go turn messages and state into bytes.
 //
 // Rules are numbered as in the protocol specification this package was written
 // from; a comment such as "8.4 rule 6" names one. Where Redis 7, Redis 8 and

@@ -342,8 +342,12 @@ func TestAnnounce(t *testing.T) {
 	if got := p.m.self.addr.IP; got != "10.8.8.8" {
 		t.Errorf("own ip %q", got)
 	}
-	p.cfg.Hostname = ""
+	p.cfg.Hostname, p.cfg.AnnounceIP = "", ""
 	p.m.Configure(w.times(), p.cfg)
+	if got := p.m.self.addr.IP; got != "" {
+		t.Errorf("own ip %q although it is not announced any more", got)
+	}
 	p.drain()
+	w.until(5*testTimeout, "own ip learnt from the socket", func() bool { return p.m.self.addr.IP == p.ip })
 	w.until(5*testTimeout, "hostname cleared", func() bool { return w.sees(1, 0).hostname == "" })
 }

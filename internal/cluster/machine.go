@@ -83,6 +83,7 @@ type Machine struct {
 
 	viewChanged  bool
 	view         *View
+	published    *View // the one Ready handed out last
 	saveNow      bool
 	syncNow      bool
 	out          Ready
@@ -147,6 +148,9 @@ func (m *Machine) load(c *NodesConf) {
 			return n
 		}
 		return m.addNode(id, 0)
+	}
+	for i := range c.Nodes { // in the order of the lines, whoever names whom
+		get(c.Nodes[i].ID)
 	}
 	for i := range c.Nodes {
 		cn := &c.Nodes[i]
@@ -217,6 +221,9 @@ func (m *Machine) load(c *NodesConf) {
 // Configure replaces the settings at run time.
 func (m *Machine) Configure(now Times, cfg Settings) {
 	m.begin(now)
+	if m.cfg.AnnounceIP != "" && cfg.AnnounceIP == "" {
+		m.self.addr.IP = "" // until the next PING or MEET tells it (4.7 rule 3)
+	}
 	m.cfg = cfg
 	m.applySettings()
 	m.endStep()
@@ -335,8 +342,9 @@ func (m *Machine) Ready() Ready {
 		rd.Save, rd.Sync = m.Conf(), m.syncNow
 		m.saveNow, m.syncNow = false, false
 	}
-	if m.viewChanged && !m.cfg.NoViews {
+	if !m.cfg.NoViews && (m.viewChanged || m.view != m.published) {
 		rd.View = m.View()
+		m.published = rd.View
 	}
 	return rd
 }

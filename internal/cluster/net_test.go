@@ -37,6 +37,8 @@ type peer struct {
 	linkAge Millis // reported data age; -1 = never up
 	noPause bool   // PauseWrites is never confirmed
 	keys    map[int]int
+	drains  int
+	views   int
 }
 
 type sentMsg struct {
@@ -191,6 +193,10 @@ func (p *peer) drain() {
 	}
 	if rd.View != nil {
 		p.view = rd.View
+		p.views++
+	}
+	if p.drains++; p.drains%32 == 0 {
+		p.checkView()
 	}
 	for _, e := range rd.Effects {
 		p.effects = append(p.effects, e)

@@ -73,6 +73,20 @@ func (v *View) MigratingTo(slot int) *NodeView { return v.marker(v.migrating, sl
 // ImportingFrom returns the node a slot is imported from, or nil.
 func (v *View) ImportingFrom(slot int) *NodeView { return v.marker(v.importing, slot) }
 
+// Markers lists the open slots in ascending order, as nodes.conf and a full sync
+// hold them.
+func (v *View) Markers() (migrating, importing []SlotMark) {
+	for slot := range v.Open.All() {
+		if n := v.MigratingTo(slot); n != nil {
+			migrating = append(migrating, SlotMark{uint16(slot), n.ID})
+		}
+		if n := v.ImportingFrom(slot); n != nil {
+			importing = append(importing, SlotMark{uint16(slot), n.ID})
+		}
+	}
+	return migrating, importing
+}
+
 func (v *View) marker(marks map[uint16]uint16, slot int) *NodeView {
 	if i, ok := marks[uint16(slot)]; ok {
 		return v.Nodes[i]
