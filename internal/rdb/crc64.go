@@ -9,11 +9,12 @@ import "encoding/binary"
 const crcPoly = 0x95ac9329ac4bc9b5 // ad93d23594c935a9 with its bits reversed
 
 // crcTables[0] advances the checksum by one byte; crcTables[k] by one byte that
-// is followed by k zero bytes, which lets eight bytes be taken at a time.
+// is followed by k zero bytes, which lets sixteen bytes be taken at a time: only
+// the first eight depend on what went before.
 var crcTables = makeCRCTables()
 
-func makeCRCTables() *[8][256]uint64 {
-	var t [8][256]uint64
+func makeCRCTables() *[16][256]uint64 {
+	var t [16][256]uint64
 	for i := range 256 {
 		c := uint64(i)
 		for range 8 {
@@ -25,7 +26,7 @@ func makeCRCTables() *[8][256]uint64 {
 		}
 		t[0][i] = c
 	}
-	for k := 1; k < 8; k++ {
+	for k := 1; k < 16; k++ {
 		for i := range 256 {
 			c := t[k-1][i]
 			t[k][i] = t[0][c&0xff] ^ c>>8
@@ -38,7 +39,15 @@ func makeCRCTables() *[8][256]uint64 {
 // CRC64(CRC64(0, a), b) is the checksum of a followed by b.
 func CRC64(crc uint64, p []byte) uint64 {
 	t := crcTables
-	for len(p) >= 8 {
+	for len(p) >= 16 {
+		a, b := crc^binary.LittleEndian.Uint64(p), binary.LittleEndian.Uint64(p[8:])
+		crc = t[15][a&0xff] ^ t[14][a>>8&0xff] ^ t[13][a>>16&0xff] ^ t[12][a>>24&0xff] ^
+			t[11][a>>32&0xff] ^ t[10][a>>40&0xff] ^ t[9][a>>48&0xff] ^ t[8][a>>56] ^
+			t[7][b&0xff] ^ t[6][b>>8&0xff] ^ t[5][b>>16&0xff] ^ t[4][b>>24&0xff] ^
+			t[3][b>>32&0xff] ^ t[2][b>>40&0xff] ^ t[1][b>>48&0xff] ^ t[0][b>>56]
+		p = p[16:]
+	}
+	if len(p) >= 8 {
 		crc ^= binary.LittleEndian.Uint64(p)
 		crc = t[7][crc&0xff] ^ t[6][crc>>8&0xff] ^ t[5][crc>>16&0xff] ^ t[4][crc>>24&0xff] ^
 			t[3][crc>>32&0xff] ^ t[2][crc>>40&0xff] ^ t[1][crc>>48&0xff] ^ t[0][crc>>56]

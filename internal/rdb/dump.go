@@ -55,8 +55,8 @@ func CheckDump(payload []byte) (body []byte, err error) {
 }
 
 // OpenDump verifies a payload's footer and returns its value, which uses r for
-// its buffers. The payload is kept as long as the value is used. Once the value
-// is read, DumpEnd must be asked whether anything followed it.
+// its buffers. The payload is kept as long as the value is used. Bytes between
+// the value and the footer are not looked at, as servers do not either.
 func OpenDump(r *Reader, payload []byte) (*Value, error) {
 	body, err := CheckDump(payload)
 	if err != nil {

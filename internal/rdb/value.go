@@ -94,13 +94,13 @@ func (v *Value) begin() {
 	}
 }
 
-// enter checks a blob and starts to walk it.
+// enter checks a blob and starts to walk it. Only one that is valid is walked.
 func (v *Value) enter(blob []byte) {
 	s := v.s
 	if s.err != nil {
 		return
 	}
-	v.blob, v.inBlob, v.single = blob, true, false
+	v.blob, v.inBlob, v.single = blob, false, false
 	var n int
 	var err error
 	switch v.info.pack {
@@ -125,7 +125,9 @@ func (v *Value) enter(blob []byte) {
 	}
 	if group := v.group(); n%group != 0 {
 		s.corrupt("%d packed elements are not groups of %d", n, group)
+		return
 	}
+	v.inBlob = true
 }
 
 // group returns how many packed elements make one element of the value.

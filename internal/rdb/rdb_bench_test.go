@@ -1,0 +1,74 @@
+package rdb
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"testing"
+
+	"github.com/skeindb/skein/internal/mem"
+	"github.com/skeindb/skein/internal/store"
+)
+
+// benchFile is 200,000 strings of 64 bytes under 10-byte keys, as a file.
+func benchFile() []byte {
+	var file bytes.Buffer
+	w := NewWriter(&file, WriterOptions{Checksum: true})
+	value := AppendString(nil, bytes.Repeat([]byte("abcdefg1"), 8), false)
+	for i := range 200_000 {
+		w.Key(&Key{Name: fmt.Appendf(nil, "key:%06d", i), IdleSec: NoIdle, Freq: NoFreq}, TypeString, value)
+	}
+	w.Close()
+	return file.Bytes()
+}
+
+func benchStore(b *testing.B) *store.Store {
+	h, err := mem.New(mem.Options{Reserve: 1 << 30})
+	if err != nil {
+		b.Fatal(err)
+	}
+	st := store.New(h, 1)
+	b.Cleanup(func() { st.Close(); h.Close() })
+	return st
+}
+
+func BenchmarkLoad(b *testing.B) {
+	file := benchFile()
+	st := benchStore(b)
+	b.SetBytes(int64(len(file)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Load(NewReader(bytes.NewReader(file)), st, &LoadOptions{Limits: DefaultLimits()}); err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		st.LockWorld()
+		st.DB(0).Clear(false)
+		st.UnlockWorld()
+		b.StartTimer()
+	}
+}
+
+func BenchmarkSave(b *testing.B) {
+	file := benchFile()
+	st := benchStore(b)
+	if _, err := Load(NewReader(bytes.NewReader(file)), st, &LoadOptions{Limits: DefaultLimits()}); err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(file)))
+	b.ReportAllocs()
+	for b.Loop() {
+		st.LockWorld()
+		c := NewCollector(st, RecordOptions{})
+		snap, err := st.BeginSnapshot(c)
+		st.UnlockWorld()
+		if err != nil {
+			b.Fatal(err)
+		}
+		w := NewWriter(io.Discard, WriterOptions{Checksum: true})
+		if err := c.Write(snap, w, &Info{}); err != nil {
+			b.Fatal(err)
+		}
+		w.Close()
+	}
+}
