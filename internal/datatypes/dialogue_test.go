@@ -42,8 +42,8 @@ import (
 // not compared with a reference server. "! proto 3" changes the protocol,
 // "! db 1" the database, "! replica" lets expired keys be hidden rather than
 // deleted, "! block" lets commands block: the reply is then "(blocks)", and
-// "! retry" runs the blocked command again. "! limit 512mb" and the like do not
-// exist: set limits by "! set HashEntries 4".
+// "! retry" runs the blocked command again. "! set HashEntries 4" changes a field
+// of command.Limits.
 //
 // Run with -update to rewrite the replies from what the code does; the diff is
 // to be read.
@@ -61,7 +61,8 @@ type world struct {
 }
 
 func newWorld(t testing.TB) *world {
-	heap, err := mem.New(mem.Options{Poison: true})
+	_, isTest := t.(*testing.T)
+	heap, err := mem.New(mem.Options{Poison: isTest})
 	if err != nil {
 		t.Fatal(err)
 	}

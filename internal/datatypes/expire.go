@@ -109,7 +109,7 @@ func expire(c *command.Ctx, unit int64, absolute bool) {
 	}
 
 	o := c.Obj(0)
-	if !c.Peek(1, o) {
+	if !c.FindWrite(1, o) {
 		c.Int(0)
 		return
 	}
@@ -125,7 +125,6 @@ func expire(c *command.Ctx, unit int64, absolute bool) {
 		c.Int(1)
 		return
 	}
-	c.DB.Write(o)
 	if at == 0 {
 		at = 1 // 0 would mean never; the one is as long past as the other
 	}
@@ -165,11 +164,10 @@ func ttl(c *command.Ctx, unit int64, absolute bool) {
 
 func persist(c *command.Ctx) {
 	o := c.Obj(0)
-	if !c.Peek(1, o) || o.ExpireAt() == 0 {
+	if !c.FindWrite(1, o) || o.ExpireAt() == 0 {
 		c.Int(0)
 		return
 	}
-	c.DB.Write(o)
 	o.SetExpire(0)
 	c.Changed(1, "persist")
 	c.Int(1)

@@ -107,7 +107,7 @@ func typeOf(c *command.Ctx) {
 
 func rename(c *command.Ctx, nx bool) {
 	src, dst := c.Obj(0), c.Obj(1)
-	if !c.Find(1, src) {
+	if !c.FindWrite(1, src) {
 		c.Error(command.ErrNoSuchKey)
 		return
 	}

@@ -232,8 +232,7 @@ func TestRandomkeyExpired(t *testing.T) {
 	}
 }
 
-// collection makes one of every encoding, with n elements, under the key, and
-// returns a description of the content.
+// collections are commands that make a key of n elements in every encoding.
 var collections = []struct {
 	name string
 	big  bool
