@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
@@ -19,9 +20,11 @@ import (
 	"github.com/skeindb/skein/internal/command"
 	"github.com/skeindb/skein/internal/config"
 	"github.com/skeindb/skein/internal/datatypes"
+	"github.com/skeindb/skein/internal/disk"
 	"github.com/skeindb/skein/internal/engine"
 	"github.com/skeindb/skein/internal/mem"
 	"github.com/skeindb/skein/internal/netio"
+	"github.com/skeindb/skein/internal/persist"
 	"github.com/skeindb/skein/internal/store"
 )
 
@@ -40,6 +43,7 @@ type Server struct {
 	engine *engine.Engine
 	net    *netio.Server
 	bus    *bus.Bus // nil in standalone mode
+	saver  *persist.Saver
 
 	stop context.CancelCauseFunc
 	wg   sync.WaitGroup
@@ -61,6 +65,7 @@ func New(cfg *config.Config, log *slog.Logger) (*Server, error) {
 	s.env.SetLimits(limits(cfg))
 	s.engine = engine.New(engine.Options{Store: s.store, Env: s.env, Slog: log})
 	s.net = netio.New(s.netOptions())
+	s.saver = persist.New(persist.Options{Engine: s.engine, Config: cfg, Log: log, FS: disk.OS{}, Used: heap.Used})
 	if cfg.ClusterEnabled.Get() {
 		if err := s.newBus(); err != nil {
 			return nil, err
@@ -72,7 +77,7 @@ func New(cfg *config.Config, log *slog.Logger) (*Server, error) {
 
 // table are the commands of this node.
 func (s *Server) table() *command.Table {
-	return command.NewTable(engine.Specs(), datatypes.Specs(), bus.Specs(s.bus))
+	return command.NewTable(engine.Specs(), datatypes.Specs(), bus.Specs(s.bus), s.saver.Specs())
 }
 
 // Run starts the node, calls ready when it accepts connections, and serves
@@ -87,6 +92,11 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 		if err := s.bus.Listen(); err != nil {
 			return err
 		}
+	}
+	if _, err := s.saver.Load(s.engine.View().Replica); err != nil {
+		return err
+	}
+	if s.bus != nil {
 		if err := s.bus.Start(); err != nil {
 			return err
 		}
@@ -98,6 +108,13 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	s.wg.Wait()
 	stopCtx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
+	s.saver.Stop()
+	if s.saveAtExit() {
+		s.engine.Pause("shutdown", math.MaxInt64, false)
+		if err := s.saver.Save(); err != nil {
+			s.Log.Warn("Error trying to save the DB at exit", "err", err)
+		}
+	}
 	if s.bus != nil {
 		s.bus.Close()
 	}
@@ -109,6 +126,9 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	}
 	return err
 }
+
+// saveAtExit reports whether the data set is saved when the node stops.
+func (s *Server) saveAtExit() bool { return len(s.Config.Save.Get()) > 0 }
 
 // Stop makes Run return.
 func (s *Server) Stop() { s.stop(nil) }
@@ -161,6 +181,7 @@ func (s *Server) cron(ctx context.Context) {
 		case <-t.C:
 		}
 		s.engine.PauseTick(s.engine.Now())
+		s.saver.Tick()
 		if s.env.Limits().ActiveExpire {
 			until := time.Now().Add(25 * time.Millisecond)
 			s.engine.ExpireCycle(func() bool { return time.Now().After(until) })

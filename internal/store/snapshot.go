@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 )
 
@@ -28,6 +29,7 @@ type Sink interface {
 var ErrSnapshotRunning = errors.New("store: a snapshot is already running")
 
 type snapshotState struct {
+	turn  sync.Mutex
 	epoch uint16
 	cur   atomic.Pointer[Snapshot]
 }
@@ -41,6 +43,11 @@ type Snapshot struct {
 	done    atomic.Int64
 	total   int
 }
+
+// SnapshotTurn is held by whoever makes a snapshot, from before the world lock
+// is taken for the cut until the walk has ended: there is one at a time, and the
+// others queue here, holding nothing.
+func (st *Store) SnapshotTurn() *sync.Mutex { return &st.snap.turn }
 
 // BeginSnapshot makes the cut. World lock. The caller then runs Walk once.
 func (st *Store) BeginSnapshot(sink Sink) (*Snapshot, error) {

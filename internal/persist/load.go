@@ -1,0 +1,102 @@
+package persist
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+	"time"
+
+	"github.com/skeindb/skein/internal/command"
+	"github.com/skeindb/skein/internal/disk"
+	"github.com/skeindb/skein/internal/engine"
+	"github.com/skeindb/skein/internal/rdb"
+)
+
+// loadState is the progress of a load, for INFO.
+type loadState struct {
+	mu     sync.Mutex
+	active bool
+	start  time.Time
+	total  int64 // bytes
+	loaded int64
+}
+
+// Load fills the empty data set from the file, if there is one, and returns
+// what the file said about the replication stream, nil if nothing. While it
+// runs clients are told -LOADING. keepExpired is set on a replica.
+func (s *Saver) Load(keepExpired bool) (*rdb.ReplInfo, error) {
+	path := s.Path()
+	f, err := disk.Open(s.opt.FS, path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("persist: open %s: %w", path, err)
+	}
+	defer f.Close()
+	size, err := s.opt.FS.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("persist: %w", err)
+	}
+	e := s.opt.Engine
+	e.SetGate(engine.GateLoading, true)
+	defer e.SetGate(engine.GateLoading, false)
+	s.loading.mu.Lock()
+	s.loading.active, s.loading.start, s.loading.total, s.loading.loaded = true, time.Now(), size, 0
+	s.loading.mu.Unlock()
+	defer func() {
+		s.loading.mu.Lock()
+		s.loading.active = false
+		s.loading.mu.Unlock()
+	}()
+	start := time.Now()
+	st, err := rdb.Load(rdb.NewReader(f), e.Store, &rdb.LoadOptions{
+		Limits: Limits(e.Env.Limits()), NowMs: e.Now(), DropExpired: !keepExpired,
+		Aux: func(name, value []byte) {
+			if len(name) > 0 && name[0] == '%' {
+				s.opt.Log.Info("RDB '" + string(name) + "': " + string(value))
+			}
+		},
+		Between: func(st *rdb.LoadStats) error {
+			s.loading.mu.Lock()
+			s.loading.loaded = st.Bytes
+			s.loading.mu.Unlock()
+			return nil
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("persist: load %s: %w", path, err)
+	}
+	s.opt.Log.Info(fmt.Sprintf("Done loading RDB, keys loaded: %d, keys expired: %d, empty keys skipped: %d.", st.Keys, st.Expired, st.Empty))
+	if st.Modules > 0 {
+		s.opt.Log.Warn("Keys with values of modules were left out", "keys", st.Modules)
+	}
+	s.opt.Log.Info(fmt.Sprintf("DB loaded from disk: %.3f seconds", time.Since(start).Seconds()))
+	return st.Info.Repl, nil
+}
+
+// Limits are the limits of the data types in rdb's terms.
+func Limits(l *command.Limits) rdb.Limits {
+	return rdb.Limits{HashEntries: l.HashEntries, HashValue: l.HashValue, SetIntset: l.SetIntset, SetEntries: l.SetEntries,
+		SetValue: l.SetValue, ZSetEntries: l.ZSetEntries, ZSetValue: l.ZSetValue, ListSize: l.ListSize}
+}
+
+// Reload saves, empties the data set and loads it again (DEBUG RELOAD). With
+// save unset the file is loaded as it is; with flush unset the keys stay, and
+// a key that the file has too is an error.
+func (s *Saver) Reload(save, flush bool) error {
+	if save {
+		if err := s.Save(); err != nil {
+			return err
+		}
+	}
+	e := s.opt.Engine
+	if flush {
+		e.Store.LockWorld()
+		e.FlushLocked(-1, false)
+		e.Store.UnlockWorld()
+	}
+	_, err := s.Load(e.View().Replica)
+	return err
+}

@@ -1,0 +1,105 @@
+// Package persist keeps the data set in an RDB file: SAVE, BGSAVE, save points,
+// the save at shutdown, and loading at start. It never forks: a save is a
+// snapshot of the store (package store), encoded by rdb, written through disk
+// to a temporary file that replaces the old one when it is complete and synced.
+//
+// Read persist.go, save.go, load.go, commands.go.
+package persist
+
+import (
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/skeindb/skein/internal/config"
+	"github.com/skeindb/skein/internal/disk"
+	"github.com/skeindb/skein/internal/engine"
+	"github.com/skeindb/skein/internal/rdb"
+)
+
+// Options are what a Saver needs.
+type Options struct {
+	Engine *engine.Engine
+	Config *config.Config
+	Log    *slog.Logger
+	FS     disk.FS
+	Used   func() int64 // used_memory, for the file's facts
+	// ReplInfo tells the place in the replication stream; called at the cut,
+	// under the world lock. nil or a nil result: none.
+	ReplInfo func() *rdb.ReplInfo
+}
+
+// Saver saves and loads the data set of one node. Safe for concurrent use.
+type Saver struct {
+	opt Options
+
+	mu        sync.Mutex
+	running   bool      // a save is being written
+	cancel    func()    // of the running one
+	scheduled bool      // BGSAVE SCHEDULE, or one asked for while another ran
+	began     time.Time // of the running one
+	lastTook  time.Duration
+	lastTry   time.Time
+	failed    bool // the last save did not succeed
+	savesDone int64
+	wg        sync.WaitGroup
+
+	lastSave atomic.Int64 // Unix seconds of the last good save, or start
+	saved    atomic.Int64 // keys written by the running save
+	toSave   atomic.Int64
+
+	loading loadState
+}
+
+// New returns a Saver. The time of the last save is now.
+func New(o Options) *Saver {
+	s := &Saver{opt: o}
+	s.lastSave.Store(time.Now().Unix())
+	return s
+}
+
+// Path is the file of the data set.
+func (s *Saver) Path() string { return s.opt.Config.Path(s.opt.Config.DBFilename.Get()) }
+
+// Tick starts a save when a save point is due, or one is scheduled. The cron
+// calls it.
+func (s *Saver) Tick() {
+	if s.opt.Engine.Gate(engine.GateLoading) {
+		return
+	}
+	s.mu.Lock()
+	if s.running {
+		s.mu.Unlock()
+		return
+	}
+	due := s.scheduled
+	since := time.Now().Unix() - s.lastSave.Load()
+	changes := s.opt.Engine.Dirty()
+	if !due && !(s.failed && time.Since(s.lastTry) < retryAfter) {
+		for _, p := range s.opt.Config.Save.Get() {
+			if changes >= p.Changes && since > p.Seconds {
+				due = true
+				s.opt.Log.Info(formatChanges(p.Changes, p.Seconds))
+				break
+			}
+		}
+	}
+	s.mu.Unlock()
+	if due {
+		s.background()
+	}
+}
+
+// retryAfter spaces the attempts after a failed save (persistence, 7.3).
+const retryAfter = 5 * time.Second
+
+// Stop cancels a running save and waits until it has ended.
+func (s *Saver) Stop() {
+	s.mu.Lock()
+	if s.cancel != nil {
+		s.cancel()
+	}
+	s.mu.Unlock()
+	s.wg.Wait()
+}
