@@ -281,6 +281,7 @@ func (m *Machine) addSlots(c AddSlots) error {
 		delete(m.importing, uint16(slot))
 		m.bindSlot(slot, m.self)
 	}
+	m.oddSlots = m.oddSlots || m.self.isReplica()
 	m.save(true)
 	m.todo |= todoState
 	return nil

@@ -86,7 +86,7 @@ func (m *Machine) checkNode(n *node) error {
 		return fmt.Errorf("cluster: node %v is both suspected and failed", n.id)
 	case n.flags.Has(FlagPrimary | FlagReplica):
 		return fmt.Errorf("cluster: node %v is both primary and replica", n.id)
-	case n == m.self && n.isReplica() && n.slotCount > 0:
+	case n == m.self && n.isReplica() && n.slotCount > 0 && !m.oddSlots:
 		return fmt.Errorf("cluster: self is a replica and owns %d slots", n.slotCount)
 	case n == m.self && !n.is(FlagPrimary|FlagReplica):
 		return fmt.Errorf("cluster: self has no role")

@@ -150,13 +150,24 @@ func (m *Machine) heardOf(n, sender *node, g *GossipEntry) {
 
 // addFromGossip adds a node a member told us about, under its real id.
 func (m *Machine) addFromGossip(g *GossipEntry) {
-	n := m.addNode(g.Node, g.Flags&^(FlagMyself|FlagMeet|FlagHandshake))
+	n := m.addNode(g.Node, consistent(g.Flags&^(FlagMyself|FlagMeet|FlagHandshake)))
 	n.addr = m.cfg.addrFromWire(g.IP, g.Port, g.PPort, g.BusPort)
 	if n.isFail() {
 		n.failTime = m.now.Mono
 	}
 	m.event(LevelInfo, "learnt a node from gossip", n)
 	m.save(false)
+}
+
+// consistent settles contradictions in a flag word from outside.
+func consistent(f Flags) Flags {
+	if f.Has(FlagPrimary | FlagReplica) {
+		f &^= FlagReplica
+	}
+	if f.Has(FlagPFail | FlagFail) {
+		f &^= FlagPFail
+	}
+	return f
 }
 
 // the blacklist of forgotten ids

@@ -26,6 +26,7 @@ type Machine struct {
 	owners     *[SlotCount]uint16 // idx of the owner, or NoSlotOwner
 	notClaimed SlotSet            // the owner no longer claims the slot (7.4 rule 3)
 	assigned   int                // slots with an owner
+	oddSlots   bool               // ADDSLOTS was used on a replica, which nothing forbids
 	migrating  map[uint16]*node   // self's slot -> target
 	importing  map[uint16]*node   // slot -> source
 

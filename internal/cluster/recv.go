@@ -237,10 +237,7 @@ func (m *Machine) recvGossiping(l *link, sender *node, msg *Message, peerIP stri
 // The rest of the message counts as from a stranger.
 func (m *Machine) completeHandshake(n *node, msg *Message) {
 	m.renameNode(n, msg.Sender)
-	n.flags = n.flags&^FlagHandshake | msg.Flags&(FlagPrimary|FlagReplica)
-	if n.flags.Has(FlagPrimary | FlagReplica) {
-		n.flags &^= FlagReplica
-	}
+	n.flags = consistent(n.flags&^FlagHandshake | msg.Flags&(FlagPrimary|FlagReplica))
 	m.event(LevelInfo, "handshake completed", n)
 	m.save(false)
 }

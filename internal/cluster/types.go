@@ -122,6 +122,14 @@ func (s *SlotSet) Has(slot int) bool {
 	return s != nil && s[slot>>3]&(1<<(slot&7)) != 0
 }
 
+// byte is the i-th byte of the set.
+func (s *SlotSet) byte(i int) byte {
+	if s == nil {
+		return 0
+	}
+	return s[i]
+}
+
 // Add puts slot into the set.
 func (s *SlotSet) Add(slot int) { s[slot>>3] |= 1 << (slot & 7) }
 
