@@ -28,16 +28,18 @@ func (db *DB) ExpireStep(slot uint16, now int64, c *ExpireCursor, max int, expir
 	h := db.st.Heap
 	var due [64]Obj
 	for n := 0; n < max; {
-		k := 0
+		k, more := 0, false
 		next := s.dict.Scan(h, c.pos, func(ref memRef, volatile bool) {
 			if !volatile {
 				return
 			}
 			var o Obj
 			db.openRef(slot, ref, &o)
-			if o.Expired(now) && k < len(due) {
-				due[k] = o
-				k++
+			if o.Expired(now) {
+				if more = k == len(due); !more {
+					due[k] = o
+					k++
+				}
 				return
 			}
 			if at := o.ExpireAt(); c.next == 0 || at < c.next {
@@ -49,6 +51,9 @@ func (db *DB) ExpireStep(slot uint16, now int64, c *ExpireCursor, max int, expir
 			expire(&due[i])
 		}
 		n += k + 1
+		if more { // than due holds: the same place again
+			continue
+		}
 		c.pos = next
 		if next == 0 {
 			// Keys that got an expiry during the sweep lowered nextExpire
