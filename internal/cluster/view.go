@@ -5,7 +5,7 @@ package cluster
 // every message and are not in it: Machine.NodeStatus gives them.
 type View struct {
 	Me    int         // index of the local node in Nodes
-	Nodes []*NodeView // table order; nodes still in handshake included
+	Nodes []*NodeView // any order; nodes still in handshake included
 
 	// Owners maps a slot to the index in Nodes of its owner, or NoSlotOwner.
 	Owners *[SlotCount]uint16
@@ -137,7 +137,11 @@ func (m *Machine) View() *View {
 	}
 	pos := make([]uint16, len(m.byIdx)) // position in the table of each idx
 	same := !m.dirtyOwners && m.view != nil && len(m.view.Nodes) == len(m.nodes)
-	for i, n := range m.nodes {
+	i := 0
+	for _, n := range m.byIdx { // by index, so that mostly pos[idx] == idx
+		if n == nil {
+			continue
+		}
 		if n.view == nil {
 			n.view = m.nodeView(n)
 		}
@@ -147,10 +151,15 @@ func (m *Machine) View() *View {
 			v.Me = i
 		}
 		same = same && m.view.Nodes[i].ID == n.id
+		i++
 	}
-	if same { // the old table may serve on
+	switch {
+	case same: // the old table may serve on
 		v.Owners = m.view.Owners
-	} else {
+	case len(m.byIdx) == len(m.nodes):
+		owners := *m.owners
+		v.Owners = &owners
+	default:
 		v.Owners = new([SlotCount]uint16)
 		for slot, idx := range m.owners {
 			if idx == NoSlotOwner {
@@ -202,7 +211,10 @@ func (m *Machine) nodeView(n *node) *NodeView {
 // NodeStatus appends the status of every node, in the order of View.Nodes.
 func (m *Machine) NodeStatus(now Times, dst []NodeStatus) []NodeStatus {
 	m.begin(now)
-	for _, n := range m.nodes {
+	for _, n := range m.byIdx {
+		if n == nil {
+			continue
+		}
 		s := NodeStatus{ID: n.id, PingSent: m.wall(n.pingSent), PongReceived: m.wall(n.pongRecv), Offset: n.offset}
 		if n == m.self {
 			s.Offset = m.local.ReplOffset

@@ -22,8 +22,13 @@ func (p *peer) checkView() {
 		v.ManualFailover != (m.mfEnd != 0) || v.Paused != m.mfPaused {
 		fail("state %d size %d epochs %d %d, machine has %d %d %d %d", v.State, v.Size, v.CurrentEpoch, v.LastVoteEpoch, m.state, m.size, m.currentEpoch, m.lastVoteEpoch)
 	}
-	for i, n := range m.nodes {
-		if got, want := *v.Nodes[i], *m.nodeView(n); !reflect.DeepEqual(got, want) {
+	status := m.NodeStatus(w.times(), nil)
+	for i, nv := range v.Nodes {
+		n := m.byID[nv.ID]
+		if n == nil || status[i].ID != n.id {
+			fail("node %v is unknown or its status elsewhere", nv.ID)
+		}
+		if got, want := *nv, *m.nodeView(n); !reflect.DeepEqual(got, want) {
 			fail("node %v is %+v, want %+v", n.id, got, want)
 		}
 	}
