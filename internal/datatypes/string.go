@@ -460,9 +460,9 @@ func msetAll(c *command.Ctx) {
 	}
 }
 
-// tooLong reports, having replied, that a string of n bytes would pass
+// stringTooLong reports, having replied, that a string of n bytes would pass
 // proto-max-bulk-len. What comes from the primary is taken as it is.
-func tooLong(c *command.Ctx, n int64) bool {
+func stringTooLong(c *command.Ctx, n int64) bool {
 	if n <= c.Env.Limits().MaxBulk || c.Expire == command.ExpireIgnore {
 		return false
 	}
@@ -479,7 +479,7 @@ func appendString(c *command.Ctx) {
 			return
 		}
 		old := len(o.Bytes())
-		if tooLong(c, int64(old)+int64(len(v))) {
+		if stringTooLong(c, int64(old)+int64(len(v))) {
 			return
 		}
 		o.SetEncoding(store.Raw)
@@ -528,7 +528,7 @@ func setrange(c *command.Ctx) {
 		c.Error(command.ErrTooLong)
 		return
 	}
-	if tooLong(c, off+int64(len(v))) {
+	if stringTooLong(c, off+int64(len(v))) {
 		return
 	}
 	copy(growString(c, 1, o, int(off)+len(v))[off:], v)
