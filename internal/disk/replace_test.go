@@ -63,7 +63,7 @@ func TestReplaceSurvivesCrashes(t *testing.T) {
 	for at := 1; ; at++ {
 		finished := false
 		outcomes := map[bool]int{}
-		for seed := range uint64(40) {
+		for seed := range uint64(15) {
 			f := world(t)
 			f.StopAt(at)
 			err := replace(f)

@@ -39,7 +39,7 @@ func FuzzReader(f *testing.F) {
 		file = AppendKey(file, &Key{Name: []byte("k"), ExpireAtMs: 5, IdleSec: 3, Freq: 9}, Type(p[0]), false)
 		f.Add(append(append(file, p[1:len(p)-footerLen]...), opEOF, 0, 0, 0, 0, 0, 0, 0, 0))
 	}
-	h, err := mem.New(mem.Options{Reserve: 1 << 30, Poison: true})
+	h, err := mem.New(mem.Options{Reserve: 128 << 20, Poison: true})
 	if err != nil {
 		f.Fatal(err)
 	}

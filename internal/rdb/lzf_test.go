@@ -51,7 +51,7 @@ func TestExpandLZF(t *testing.T) {
 func TestLZFRoundTrip(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(3, 4))
 	packed := 0
-	for range 3000 {
+	for range 1000 {
 		n := rnd.IntN(1 << rnd.IntN(16))
 		alphabet := 1 + rnd.IntN(1<<rnd.IntN(9))
 		src := make([]byte, n)
@@ -77,8 +77,8 @@ func TestLZFRoundTrip(t *testing.T) {
 			t.Fatalf("round trip of %d bytes: %v", n, err)
 		}
 	}
-	if packed < 1000 {
-		t.Errorf("only %d of 3000 inputs were compressed", packed)
+	if packed < 300 {
+		t.Errorf("only %d of 1000 inputs were compressed", packed)
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 
 func newStore(t testing.TB) *store.Store {
 	t.Helper()
-	h, err := mem.New(mem.Options{Reserve: 1 << 30, Poison: true})
+	h, err := mem.New(mem.Options{Reserve: 128 << 20, Poison: true})
 	if err != nil {
 		t.Fatal(err)
 	}
