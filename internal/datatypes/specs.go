@@ -26,5 +26,8 @@ func Specs() []*command.Spec {
 		expireSpecs(),
 		scanSpecs(),
 		sortSpecs(),
+		listSpecs(),
+		hashSpecs(),
+		setSpecs(),
 	)
 }
