@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/skeindb/skein/internal/acl"
 	"github.com/skeindb/skein/internal/bus"
 	"github.com/skeindb/skein/internal/command"
 	"github.com/skeindb/skein/internal/config"
@@ -24,6 +25,7 @@ import (
 	"github.com/skeindb/skein/internal/engine"
 	"github.com/skeindb/skein/internal/mem"
 	"github.com/skeindb/skein/internal/netio"
+	"github.com/skeindb/skein/internal/observe"
 	"github.com/skeindb/skein/internal/persist"
 	"github.com/skeindb/skein/internal/store"
 )
@@ -45,6 +47,8 @@ type Server struct {
 	bus    *bus.Bus // nil in standalone mode
 	saver  *persist.Saver
 
+	observer *observe.Observer
+
 	stop context.CancelCauseFunc
 	wg   sync.WaitGroup
 }
@@ -63,7 +67,9 @@ func New(cfg *config.Config, log *slog.Logger) (*Server, error) {
 	s.store = store.New(heap, dbs)
 	s.env = &command.Env{}
 	s.env.SetLimits(limits(cfg))
-	s.engine = engine.New(engine.Options{Store: s.store, Env: s.env, Slog: log})
+	s.observer = s.newObserver()
+	s.engine = engine.New(engine.Options{Store: s.store, Env: s.env, Slog: log, Auth: acl.New(cfg), Slow: s.observer.Recorder()})
+	s.observer.Attach(s.engine)
 	s.net = netio.New(s.netOptions())
 	s.saver = persist.New(persist.Options{Engine: s.engine, Config: cfg, Log: log, FS: disk.OS{}, Used: heap.Used})
 	if cfg.ClusterEnabled.Get() {
@@ -72,12 +78,13 @@ func New(cfg *config.Config, log *slog.Logger) (*Server, error) {
 		}
 	}
 	s.engine.SetTable(s.table())
+	s.followConfig()
 	return s, nil
 }
 
 // table are the commands of this node.
 func (s *Server) table() *command.Table {
-	return command.NewTable(engine.Specs(), datatypes.Specs(), bus.Specs(s.bus), s.saver.Specs())
+	return command.NewTable(engine.Specs(), datatypes.Specs(), bus.Specs(s.bus), s.saver.Specs(), s.operatorSpecs())
 }
 
 // Run starts the node, calls ready when it accepts connections, and serves
@@ -109,7 +116,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	stopCtx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	s.saver.Stop()
-	if s.saveAtExit() {
+	if s.saveAtExit(context.Cause(ctx)) {
 		s.engine.Pause("shutdown", math.MaxInt64, false)
 		if err := s.saver.Save(); err != nil {
 			s.Log.Warn("Error trying to save the DB at exit", "err", err)
@@ -126,9 +133,6 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	}
 	return err
 }
-
-// saveAtExit reports whether the data set is saved when the node stops.
-func (s *Server) saveAtExit() bool { return len(s.Config.Save.Get()) > 0 }
 
 // Stop makes Run return.
 func (s *Server) Stop() { s.stop(nil) }
@@ -182,6 +186,7 @@ func (s *Server) cron(ctx context.Context) {
 		}
 		s.engine.PauseTick(s.engine.Now())
 		s.saver.Tick()
+		s.observer.Tick()
 		if s.env.Limits().ActiveExpire {
 			until := time.Now().Add(25 * time.Millisecond)
 			s.engine.ExpireCycle(func() bool { return time.Now().After(until) })

@@ -1,0 +1,137 @@
+package server
+
+import (
+	"errors"
+	"time"
+
+	"github.com/skeindb/skein/internal/acl"
+	"github.com/skeindb/skein/internal/admin"
+	"github.com/skeindb/skein/internal/command"
+	"github.com/skeindb/skein/internal/config"
+	"github.com/skeindb/skein/internal/engine"
+	"github.com/skeindb/skein/internal/netio"
+	"github.com/skeindb/skein/internal/observe"
+)
+
+// newObserver makes what INFO and its kin look through.
+func (s *Server) newObserver() *observe.Observer {
+	return observe.New(observe.Options{
+		Config: s.Config, Heap: s.heap, RunID: s.RunID, Build: Version, Commit: commit(),
+		Net: func() observe.Net {
+			n := s.net.Stats()
+			return observe.Net{Connections: n.Connections, Accepted: n.Accepted, Rejected: n.Rejected,
+				BytesIn: n.BytesIn, BytesOut: n.BytesOut, Reads: n.ReadCalls, Sends: n.SendCalls}
+		},
+		Persistence: func() string { return s.saver.Info() },
+	})
+}
+
+// operatorSpecs are the commands about the node itself.
+func (s *Server) operatorSpecs() []*command.Spec {
+	var thaw func() // set and used under the world lock
+	specs := admin.Specs(admin.Options{
+		Config: s.Config, Engine: s.engine, Log: s.Log,
+		ResetStat: s.observer.ResetStat,
+		Shutdown:  s.shutdown,
+		Freeze: func() {
+			if s.bus != nil {
+				thaw = s.bus.Stall()
+			}
+		},
+		Thaw: func() {
+			if thaw != nil {
+				thaw()
+			}
+		},
+		Reload: func(o admin.Reload) error { return s.saver.Reload(!o.NoSave, !o.NoFlush) },
+	})
+	specs = append(specs, s.observer.Specs()...)
+	specs = append(specs, acl.New(s.Config).Specs()...)
+	return append(specs, command.IntrospectSpecs()...)
+}
+
+// An exitOrder is the cause of a stop that SHUTDOWN asked for; what had to be
+// saved is saved.
+type exitOrder struct{}
+
+func (exitOrder) Error() string { return "server: SHUTDOWN" }
+
+// shutdown saves if that is wanted and stops the node; failed is called if it
+// cannot save and so does not stop.
+func (s *Server) shutdown(how admin.Shutdown, failed func()) {
+	go func() {
+		s.engine.Pause("shutdown", 1<<62, false)
+		if how.Save || !how.NoSave && len(s.Config.Save.Get()) > 0 {
+			s.Log.Info("Saving the final RDB snapshot before exiting.")
+			if err := s.saver.Save(); err != nil {
+				s.Log.Warn("Error trying to save the DB, can't exit.", "err", err)
+				if !how.Force {
+					s.engine.Unpause("shutdown")
+					failed()
+					return
+				}
+			}
+		}
+		s.stop(exitOrder{})
+	}()
+}
+
+// saveAtExit reports whether the data set is saved when the node stops for the
+// given reason.
+func (s *Server) saveAtExit(cause error) bool {
+	var sig StopSignal
+	var flags config.ShutdownFlags
+	switch {
+	case errors.As(cause, new(exitOrder)):
+		return false
+	case errors.As(cause, &sig) && sig.Signal.String() == "interrupt":
+		flags = s.Config.ShutdownOnSIGINT.Get()
+	case errors.As(cause, &sig):
+		flags = s.Config.ShutdownOnSIGTERM.Get()
+	}
+	if flags&config.ShutdownNosave != 0 {
+		return false
+	}
+	return flags&config.ShutdownSave != 0 || len(s.Config.Save.Get()) > 0
+}
+
+// followConfig lets changes of the configuration take effect, the initial
+// values first.
+func (s *Server) followConfig() {
+	c := s.Config
+	follow := func(apply func() error, names ...string) {
+		if err := apply(); err != nil {
+			s.Log.Warn("Configuration has no effect", "directive", names[0], "err", err)
+		}
+		c.OnChanges(func([]config.Change) error { return apply() }, names...)
+	}
+	follow(func() error {
+		l := limits(c)
+		l.ActiveExpire = s.env.Limits().ActiveExpire // DEBUG SET-ACTIVE-EXPIRE
+		s.env.SetLimits(l)
+		return nil
+	}, "hash-max-listpack-entries", "hash-max-listpack-value", "set-max-intset-entries", "set-max-listpack-entries", "set-max-listpack-value",
+		"zset-max-listpack-entries", "zset-max-listpack-value", "list-max-listpack-size", "list-compress-depth", "proto-max-bulk-len",
+		"lazyfree-lazy-user-del", "lazyfree-lazy-expire", "lazyfree-lazy-server-del", "lazyfree-lazy-user-flush")
+	follow(func() error {
+		f, err := engine.ParseNotify(c.NotifyKeyspaceEvents.Get().String())
+		if err != nil {
+			return err
+		}
+		s.engine.SetNotify(f)
+		return nil
+	}, "notify-keyspace-events")
+	follow(func() error {
+		var l netio.Limits
+		for class, of := range map[engine.Class]int{engine.ClassNormal: config.ClassNormal, engine.ClassReplica: config.ClassReplica, engine.ClassPubSub: config.ClassPubsub} {
+			from := c.ClientOutputBufferLimit.Get()[of]
+			l[class] = netio.Limit{Hard: from.Hard, Soft: from.Soft, SoftTime: time.Duration(from.SoftSeconds) * time.Second}
+		}
+		s.net.SetLimits(l)
+		return nil
+	}, "client-output-buffer-limit")
+	follow(func() error {
+		s.observer.Slow.Trim(int(c.SlowlogMaxLen.Get()))
+		return nil
+	}, "slowlog-max-len")
+}
