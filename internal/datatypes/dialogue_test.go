@@ -277,7 +277,7 @@ func (w *world) answer(s *step) []string {
 	if s.direct != "" {
 		if s.direct == "retry" {
 			w.c.Buf = w.c.Buf[:0]
-			w.c.Reset(w.c.Spec, w.parked)
+			w.c.Reset(w.table.Lookup(w.parked), w.parked)
 			w.c.PlanKeys()
 			w.c.Retry = true
 			w.c.Spec.Run(&w.c)
