@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -34,6 +36,7 @@ func startLive(t *testing.T) *live {
 	cfg := DefaultSettings()
 	cfg.NodeTimeout = 1000
 	cfg.Ports = Addr{Port: l.port, BusPort: l.port + 10000}
+	cfg.Hostname = "skein.example"
 	l.facts = Local{ReplOffset: 1}
 	ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", l.port+10000))
 	if err != nil {
@@ -125,6 +128,9 @@ func (l *live) obey() {
 	rd := l.m.Ready()
 	for _, e := range rd.Effects {
 		l.said = append(l.said, fmt.Sprintf("%d %v", l.now().Mono, e))
+		if p, ok := e.(PauseWrites); ok {
+			l.post(func() { l.step(l.facts); l.step(Done{p.ID}) })
+		}
 	}
 	for _, id := range rd.Close {
 		if c := l.conns[id]; c != nil {
@@ -196,17 +202,32 @@ func (l *live) read(id LinkID, c net.Conn) {
 	}
 }
 
-// A machine among real servers: it joins, follows a real primary, is elected by
-// real voters when that dies, keeps its slots against the returning server, and
-// its vote lets a real replica win.
+// A machine among real servers of each kind at hand: it joins, follows a real
+// primary, is elected by real voters when that dies, keeps its slots against the
+// returning server, its vote lets a real replica win, and manual failovers go
+// both ways. PEERS names a folder with more servers, as valkey-server.
 func TestMachineAmongRealServers(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes several node timeouts of real time")
 	}
-	path, err := exec.LookPath("redis-server")
-	if err != nil {
-		t.Skip("redis-server is not installed: the machine is not tried among real servers")
+	peers := os.Getenv("PEERS")
+	for name, path := range map[string]string{
+		"redis-server":       "redis-server",
+		"peers redis-server": filepath.Join(peers, "redis-server"),
+		"peers valkey":       filepath.Join(peers, "valkey-server"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			path, err := exec.LookPath(path)
+			if err != nil || name != "redis-server" && peers == "" {
+				t.Skipf("no %s: the machine is not tried among such servers", name)
+			}
+			machineAmong(t, path)
+		})
 	}
+}
+
+func machineAmong(t *testing.T, path string) {
+	modern := !strings.Contains(realVersion(t, path), "redis-7.0") // shard ids, gossip of FORGET
 	dir := t.TempDir()
 	a, b, c, d := startReal(t, path, dir, "a"), startReal(t, path, dir, "b"), startReal(t, path, dir, "c"), startReal(t, path, dir, "d")
 	for i, s := range []*realServer{a, b, c} {
@@ -246,7 +267,18 @@ func TestMachineAmongRealServers(t *testing.T) {
 		}
 		return ask(func() bool { return len(l.m.nodes) == 5 && l.m.state == StateOK }), "the machine itself"
 	})
-	idA, idC, idD := id(a), id(c), id(d)
+	idA, idB, idC, idD := id(a), id(b), id(c), id(d)
+	for i, s := range everyone {
+		s.cli(t, "CONFIG", "SET", "cluster-announce-hostname", fmt.Sprintf("host-%d.example", i))
+	}
+	eventually(t, "hostnames", func() (bool, string) {
+		s := line(b, my)
+		return strings.Contains(s, ",skein.example ") &&
+			ask(func() bool {
+				return l.m.lookup(idA).hostname == "host-0.example" && l.m.lookup(idD).hostname == "host-3.example"
+			}), s
+	})
+	shard := func(s *realServer) string { return strings.TrimSpace(s.cli(t, "CLUSTER", "MYSHARDID")) }
 	d.cli(t, "CLUSTER", "REPLICATE", idC)
 	l.must(Replicate{idA})
 	l.ask(func() { l.facts.PrimaryLinkUp = true })
@@ -284,6 +316,52 @@ func TestMachineAmongRealServers(t *testing.T) {
 	eventually(t, "the machine to see it", func() (bool, string) {
 		return ask(func() bool { n := l.m.lookup(idD); return n.isPrimary() && n.slotCount > 5000 && l.m.state == StateOK }), "not yet"
 	})
+	if modern {
+		eventually(t, "shard ids to agree", func() (bool, string) {
+			for _, s := range []*realServer{a, b, d} {
+				if !ask(func() bool { return text(l.m.lookup(id(s)).shard) == shard(s) }) {
+					return false, s.name
+				}
+			}
+			return ask(func() bool { return text(l.m.self.shard) == shard(a) }), "own shard"
+		})
+	}
+
+	// A real replica takes over from the machine, in agreement with it: its
+	// offset is the one that the paused machine announces.
+	l.ask(func() { l.facts.ReplOffset = l.m.lookup(idA).offset })
+	a.cli(t, "CLUSTER", "FAILOVER")
+	eventually(t, "a to take over from the machine", func() (bool, string) {
+		s := line(b, my) + "\n" + line(a, idA)
+		return strings.Contains(s, "slave "+idA) && strings.Contains(s, "myself,master") &&
+			ask(func() bool { return l.m.self.isReplica() && l.m.self.primary == l.m.lookup(idA) }), s
+	})
+	// And back: the machine waits for the real primary's pause.
+	l.ask(func() { l.facts = Local{ReplOffset: 1 << 40, PrimaryLinkUp: true}; l.step(l.facts) })
+	l.must(Failover{})
+	eventually(t, "the real primary to pause", func() (bool, string) {
+		return ask(func() bool { return l.m.mfHasOffs }), "no PAUSED header"
+	})
+	l.ask(func() { l.facts.ReplOffset = l.m.mfOffset; l.step(l.facts) })
+	eventually(t, "the machine to take over from a", func() (bool, string) {
+		s := line(a, idA) + "\n" + line(b, my)
+		return strings.Contains(s, "myself,slave "+my) && strings.Contains(s, "master"), s
+	})
+
+	// FORGET reaches everyone by gossip, if the servers know that.
+	l.must(Forget{idC})
+	if !modern {
+		for _, s := range []*realServer{a, b, d} {
+			s.cli(t, "CLUSTER", "FORGET", idC)
+		}
+	}
+	eventually(t, "c forgotten", func() (bool, string) {
+		s := line(a, idC) + line(b, idC) + line(d, idC)
+		return s == "", s
+	})
+	if n := line(b, idB); !strings.Contains(n, "myself,master") {
+		t.Errorf("b is %q", n)
+	}
 	voted := ask(func() bool { return strings.Contains(strings.Join(l.said, "\n"), "vote granted node="+idD) })
 	if !voted {
 		t.Errorf("the machine did not vote, yet with two voters of three left its vote was needed")

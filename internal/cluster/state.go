@@ -20,6 +20,9 @@ func (m *Machine) woke() {
 // evaluate decides whether the cluster serves (7.8).
 func (m *Machine) evaluate() {
 	now := m.now.Mono
+	if m.ticks == 0 {
+		return // not running yet: the delay after start begins with the first tick
+	}
 	if m.firstEval == 0 {
 		m.firstEval = now
 	}
