@@ -1,0 +1,270 @@
+package repl
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/skeindb/skein/internal/command"
+	"github.com/skeindb/skein/internal/engine"
+	"github.com/skeindb/skein/internal/rdb"
+	"github.com/skeindb/skein/internal/resp"
+)
+
+// fullSync replaces the data set by the snapshot that the primary sends. On an
+// error the data set is empty, and the next link asks for everything again.
+func (l *link) fullSync(next *snapshot, s *Settings) error {
+	f, r := l.f, l.r
+	f.setState(linkSync)
+	f.syncRead.Store(0)
+	f.syncTotal.Store(0)
+	f.loadedKeys.Store(0)
+	f.syncIO.Store(time.Now().UnixNano())
+	text, err := l.line()
+	if err != nil {
+		return fmt.Errorf("repl: waiting for the snapshot: %w", err)
+	}
+	var body io.Reader
+	mark, isEOF := strings.CutPrefix(text, "$EOF:")
+	switch {
+	case text[0] == '-':
+		return fmt.Errorf("%w: MASTER aborted replication with an error: %s", errRefused, printable(text[1:]))
+	case isEOF && len(mark) == 40:
+		body = l.br
+		r.slog.Info("MASTER <-> REPLICA sync: receiving streamed RDB from master with EOF to parser")
+	case text[0] == '$':
+		n, err := strconv.ParseInt(text[1:], 10, 64)
+		if err != nil || n < 0 {
+			return fmt.Errorf("%w: a snapshot of size %q", errRefused, printable(text))
+		}
+		f.syncTotal.Store(n)
+		body = io.LimitReader(l.br, n)
+		r.slog.Info(fmt.Sprintf("MASTER <-> REPLICA sync: receiving %d bytes from master to parser", n))
+	default:
+		return fmt.Errorf("%w: Bad protocol from MASTER, the first byte is not '$' (we received '%s'), are you sure the host and port are right?", errRefused, printable(text))
+	}
+
+	r.slog.Info("MASTER <-> REPLICA sync: Flushing old data")
+	if r.o.BeforeLoad != nil {
+		r.o.BeforeLoad()
+	}
+	r.dropData(s)
+	r.slog.Info("MASTER <-> REPLICA sync: Loading DB in memory")
+	stats, rest, err := l.load(counted{body, f})
+	if err == nil && isEOF {
+		var got [40]byte
+		body = io.MultiReader(bytes.NewReader(rest), l.br)
+		if _, err = io.ReadFull(body, got[:]); err == nil && string(got[:]) != mark {
+			err = errors.New("repl: Replication stream EOF marker is broken")
+		}
+		rest = rest[min(len(rest), 40):]
+	}
+	if err == nil && !isEOF && len(rest) > 0 {
+		err = fmt.Errorf("repl: %d bytes follow the end of the snapshot", len(rest))
+	}
+	ok := err == nil
+	if ok {
+		id, off, db := next.id, next.off, 0
+		if id == "" { // SYNC: a history that nobody else can continue
+			id = newID()
+		}
+		if at := stats.Info.Repl; at != nil && at.DB >= 0 {
+			db = at.DB
+		}
+		r.log.adopt(id, off, min(db, r.e.Store.DBs()-1), s.BacklogSize)
+		f.full = false
+		if len(rest) > 0 { // a primary that does not wait for the acknowledgement
+			l.br = newStreamReader(rest, heard{l})
+		}
+	} else {
+		r.slog.Warn("Failed trying to load the MASTER synchronization DB from socket, check server logs.", "err", err)
+		r.dropData(s)
+	}
+	r.e.Store.LockWorld()
+	r.e.SetGate(engine.GateLoading, false)
+	r.e.Store.UnlockWorld()
+	if r.o.AfterLoad != nil {
+		r.o.AfterLoad(ok)
+	}
+	if ok {
+		r.slog.Info("Done loading RDB", "keys", stats.Keys, "bytes", stats.Bytes)
+		r.slog.Info("MASTER <-> REPLICA sync: Finished with success")
+	}
+	return err
+}
+
+// dropData empties the data set and forgets the history it belonged to. It
+// leaves the loading gate closed.
+func (r *Repl) dropData(s *Settings) {
+	r.e.Store.LockWorld()
+	r.e.SetGate(engine.GateLoading, true)
+	r.log.clear()
+	r.e.FlushLocked(-1, s.LazyFlush)
+	r.e.Store.UnlockWorld()
+	if r.o.ClearFunctions != nil {
+		r.o.ClearFunctions()
+	}
+	r.dropPeers()
+}
+
+// load reads the snapshot into the keyspace and returns what was read past it.
+func (l *link) load(body io.Reader) (rdb.LoadStats, []byte, error) {
+	r := l.r
+	rd := rdb.NewReader(body)
+	lim := r.e.Env.Limits()
+	o := rdb.LoadOptions{
+		Limits: rdb.Limits{HashEntries: lim.HashEntries, HashValue: lim.HashValue, SetIntset: lim.SetIntset, SetEntries: lim.SetEntries,
+			SetValue: lim.SetValue, ZSetEntries: lim.ZSetEntries, ZSetValue: lim.ZSetValue, ListSize: lim.ListSize},
+		NowMs:    r.e.Now(),
+		Function: r.o.LoadFunction,
+		Between: func(s *rdb.LoadStats) error {
+			l.f.loadedKeys.Store(int64(s.Keys))
+			return l.f.ctx.Err()
+		},
+	}
+	stats, err := rdb.Load(rd, r.e.Store, &o)
+	l.f.loadedKeys.Store(int64(stats.Keys))
+	return stats, rd.Buffered(), err
+}
+
+// counted counts the bytes of a snapshot.
+type counted struct {
+	io.Reader
+	f *follower
+}
+
+func (c counted) Read(b []byte) (int, error) {
+	n, err := c.Reader.Read(b)
+	c.f.syncRead.Add(int64(n))
+	c.f.syncIO.Store(time.Now().UnixNano())
+	return n, err
+}
+
+// maxUnit bounds what is buffered of the stream: a transaction is appended to
+// our own log as one. Beyond it a full sync is asked for, which passes it over.
+const maxUnit = 4 << 30
+
+// stream applies what the primary sends until the link ends.
+func (l *link) stream() error {
+	r := l.r
+	_, _, db, _ := r.log.place()
+	s := r.e.OpenPrimary(l.f.host+":"+strconv.Itoa(l.f.port), l.hangUp)
+	defer s.Close()
+	s.Ext = l
+	s.SelectDB(max(db, 0))
+	l.session = s
+	a := applier{l: l, base: r.log.Offset()}
+	buf := make([]byte, 0, streamBuffer)
+	for {
+		if len(buf) == cap(buf) {
+			if len(buf) > maxUnit {
+				r.log.spoil()
+				return fmt.Errorf("repl: a transaction of more than %d bytes from the primary", maxUnit)
+			}
+			buf = append(make([]byte, 0, 2*cap(buf)), buf...)
+		}
+		n, err := l.br.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		for done := 0; ; {
+			used, rerr := a.batch(buf[done:])
+			done += used
+			if rerr != nil || s.Closing() {
+				// What belongs to an open transaction stays, at the front.
+				buf = buf[:copy(buf, buf[done:])]
+			}
+			if errors.Is(rerr, engine.ErrStream) {
+				r.log.spoil()
+				r.slog.Warn("The stream from the primary is damaged; asking for everything again", "offset", r.log.Offset())
+				return rerr
+			}
+			if errors.Is(rerr, resp.ErrMore) || s.Closing() {
+				break
+			}
+		}
+		if s.Closing() {
+			return errClosed
+		}
+		if err != nil {
+			return err
+		}
+		if len(buf) == 0 && cap(buf) > 16*streamBuffer {
+			buf = make([]byte, 0, streamBuffer)
+		}
+	}
+}
+
+// applier runs the stream and appends it to our own log, whole transactions at
+// a time:
+//
+//	buf: | queued: run, not appended, inside MULTI | not yet run ...
+//	     ^ base: offset of the log                 ^ base+queued
+type applier struct {
+	l      *link
+	base   int64
+	queued int // bytes at the front of buf that were run but end inside MULTI
+	tapDB  int
+	tapped []byte // write commands for the tap
+}
+
+// batch runs commands of buf and returns how many bytes at its front are done
+// with.
+func (a *applier) batch(buf []byte) (used int, err error) {
+	l := a.l
+	r, s := l.r, l.session
+	r.apply.Lock()
+	defer r.apply.Unlock()
+	r.log.mu.Lock()
+	tap := r.log.tap
+	r.log.mu.Unlock()
+	whole := 0 // bytes that end outside MULTI
+	at := a.queued
+	db := s.DBIndex()
+	before := db
+	_, err = s.Replay(buf[a.queued:], func(argv [][]byte, size int) {
+		if l.ackWanted { // told without the GETACK itself
+			l.ackWanted = false
+			l.ack(a.base + int64(whole))
+		}
+		if tap != nil {
+			a.keep(argv, buf[at:at+size], before)
+		}
+		at += size
+		before = s.DBIndex()
+		if !s.InMulti() {
+			whole, db = at, before
+			if tap != nil && len(a.tapped) > 0 {
+				r.log.mu.Lock()
+				tap(a.tapDB, db, a.tapped)
+				r.log.mu.Unlock()
+				a.tapped = a.tapped[:0]
+			}
+		}
+	})
+	if whole > 0 {
+		r.log.AppendRaw(db, buf[:whole])
+		a.base += int64(whole)
+	}
+	a.queued = at - whole
+	return whole, err
+}
+
+// keep collects what the tap must be told of.
+func (a *applier) keep(argv [][]byte, raw []byte, db int) {
+	spec := a.l.r.e.Table.Lookup(argv)
+	if spec == nil {
+		return
+	}
+	multi := spec.Name == "multi" || spec.Name == "exec"
+	inside := spec.Name == "select" && len(a.tapped) > 0
+	if !multi && !inside && spec.Flags&(command.Write|command.MayReplicate) == 0 {
+		return
+	}
+	if len(a.tapped) == 0 {
+		a.tapDB = db
+	}
+	a.tapped = append(a.tapped, raw...)
+}

@@ -1,0 +1,449 @@
+package repl
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/skeindb/skein/internal/engine"
+	"github.com/skeindb/skein/internal/rdb"
+)
+
+// Settings are the directives that replication obeys; they may change at any
+// time. Names are those of the directives.
+type Settings struct {
+	BacklogSize   int64
+	BacklogTTL    time.Duration // without replicas; 0: kept for ever
+	PingPeriod    time.Duration // repl-ping-replica-period
+	Timeout       time.Duration // repl-timeout
+	DisklessDelay time.Duration // repl-diskless-sync-delay
+	DisklessMax   int           // repl-diskless-sync-max-replicas, 0: not looked at
+
+	OutputHard, OutputSoft int64 // client-output-buffer-limit replica
+	OutputSoftTime         time.Duration
+
+	MinReplicas       int // min-replicas-to-write
+	MinReplicasMaxLag time.Duration
+
+	User, Password string // masteruser, masterauth
+	AnnounceIP     string // replica-announce-ip
+	AnnouncePort   int    // replica-announce-port, or else the port served
+
+	ReadOnly   bool // replica-read-only
+	ServeStale bool // replica-serve-stale-data
+	LazyFlush  bool // replica-lazy-flush
+	Announced  bool // replica-announced
+	Priority   int  // replica-priority
+	Compress   bool // rdbcompression
+	Checksum   bool // rdbchecksum
+}
+
+// DefaultSettings are the documented defaults, but for a backlog of 10 MB and no
+// waiting before a snapshot: replicas that come while one is made get the next.
+func DefaultSettings() Settings {
+	return Settings{BacklogSize: 10 << 20, BacklogTTL: time.Hour, PingPeriod: 10 * time.Second, Timeout: time.Minute,
+		OutputHard: 256 << 20, OutputSoft: 64 << 20, OutputSoftTime: time.Minute, MinReplicasMaxLag: 10 * time.Second,
+		ReadOnly: true, ServeStale: true, Announced: true, Priority: 100, Compress: true, Checksum: true}
+}
+
+// Spool holds a snapshot for replicas that want its size first. Writes come
+// before reads; several goroutines read at once. Close deletes it.
+type Spool interface {
+	io.Writer
+	io.ReaderAt
+	io.Closer
+}
+
+// Options are what New needs. Functions may be nil where it says so.
+type Options struct {
+	Engine   *engine.Engine
+	Slog     *slog.Logger // nil: silent
+	Settings func() Settings
+	Cluster  bool // REPLICAOF and FAILOVER are refused
+
+	// Dial connects to a primary. It obeys ctx. If the connection has deadlines
+	// they are not used: closing it must end a blocked Read or Write.
+	Dial func(ctx context.Context, host string, port int) (io.ReadWriteCloser, error)
+
+	// OnRole publishes the role: it replaces the engine's View. It is called
+	// without locks, before a replica takes its first byte and after a promoted
+	// node takes effects into its log. nil: only View.Replica is changed.
+	OnRole func(replica bool)
+
+	// NewSpool makes a place for a snapshot that must be counted before it is
+	// sent. nil: replicas without "capa eof" are refused.
+	NewSpool func() (Spool, error)
+
+	// BeforeLoad and AfterLoad surround the replacement of the data set by a full
+	// sync, for whoever writes it to disk. May be nil.
+	BeforeLoad func()
+	AfterLoad  func(ok bool)
+
+	// Functions returns the sources of all function libraries; ClearFunctions
+	// and LoadFunction replace them in a full sync. May be nil.
+	Functions      func() [][]byte
+	ClearFunctions func()
+	LoadFunction   func(source []byte) error
+
+	// Durable returns the offset up to which the append-only file is on disk,
+	// and whether there is one. May be nil.
+	Durable func() (off int64, on bool)
+
+	UsedMemory func() int64 // for the facts in a snapshot; may be nil
+}
+
+// Stats counts synchronisations since the start.
+type Stats struct {
+	Full, PartialOK, PartialErr atomic.Int64
+}
+
+// Repl is the replication of one node. Its methods may be called from any
+// goroutine, but not under slot locks where that is said.
+type Repl struct {
+	o     Options
+	e     *engine.Engine
+	log   *Log
+	slog  *slog.Logger
+	Stats Stats
+
+	ctx  context.Context
+	stop context.CancelFunc
+	wg   sync.WaitGroup
+
+	role  sync.Mutex // held during Follow, Promote, SetTap
+	apply sync.Mutex // held while stream bytes are applied and appended
+
+	follower atomic.Pointer[follower] // nil: primary
+
+	mu          sync.Mutex
+	peers       []*peer // from PSYNC on, in order of arrival
+	waits       map[*wait]struct{}
+	syncing     bool          // the goroutine that makes snapshots runs
+	syncKick    chan struct{} // bound 1: something changed for it
+	lastPing    time.Time
+	noPeers     time.Time // since when there are none
+	getackEnd   int64     // the last GETACK in the stream ends here
+	failover    failoverState
+	goodReplica int
+}
+
+// New returns the replication of a node that is a primary with an empty
+// history, and makes its Log that of the engine. Start sets it going.
+func New(o Options) *Repl {
+	if o.Slog == nil {
+		o.Slog = slog.New(slog.DiscardHandler)
+	}
+	r := &Repl{o: o, e: o.Engine, slog: o.Slog, log: newLog(), waits: map[*wait]struct{}{},
+		syncKick: make(chan struct{}, 1), noPeers: time.Now()}
+	r.ctx, r.stop = context.WithCancel(context.Background())
+	r.e.SetLog(r.log)
+	r.Refresh()
+	return r
+}
+
+// Start runs the periodic work until Close.
+func (r *Repl) Start() {
+	r.wg.Go(func() {
+		t := time.NewTicker(tickEvery)
+		defer t.Stop()
+		for {
+			select {
+			case <-r.ctx.Done():
+				return
+			case now := <-t.C:
+				r.tick(now)
+			}
+		}
+	})
+}
+
+// tickEvery is the grain of time limits and periods.
+const tickEvery = 100 * time.Millisecond
+
+// Close ends every link and waits for what was started. The role stays.
+func (r *Repl) Close() {
+	r.stop()
+	r.role.Lock()
+	if f := r.follower.Load(); f != nil {
+		f.end()
+	}
+	r.role.Unlock()
+	for _, p := range r.allPeers() {
+		p.close()
+	}
+	r.wg.Wait()
+}
+
+// Log returns the stream of effects.
+func (r *Repl) Log() *Log { return r.log }
+
+// SetTap gives the stream of effects to another consumer too, nil to none. Not
+// under slot locks.
+func (r *Repl) SetTap(t Tap) {
+	r.e.Store.LockWorld()
+	defer r.e.Store.UnlockWorld()
+	r.log.mu.Lock()
+	r.log.tap = t
+	r.log.mu.Unlock()
+	r.updateLogOn()
+}
+
+// updateLogOn tells the engine whether effects are taken. World lock.
+func (r *Repl) updateLogOn() {
+	l := r.log
+	l.mu.Lock()
+	on := l.tap != nil || !l.following && l.back.Active()
+	l.mu.Unlock()
+	r.e.SetLogOn(on)
+}
+
+// Refresh makes changed settings count. It is also done ten times a second.
+func (r *Repl) Refresh() {
+	s := r.o.Settings()
+	l := r.log
+	l.mu.Lock()
+	l.hardLimit = s.OutputHard
+	if l.back.Active() && l.back.size != s.BacklogSize {
+		l.back.Resize(s.BacklogSize)
+		l.trim()
+	}
+	l.mu.Unlock()
+	r.e.SetGate(engine.GateReadOnly, s.ReadOnly)
+	f := r.follower.Load()
+	r.e.SetGate(engine.GateStale, f != nil && !s.ServeStale && f.linkState() != linkConnected)
+	r.countGood(&s, time.Now())
+}
+
+// Cut runs fn while no data changes, with the place in the stream that the
+// data stands for. It is how every snapshot begins. Not under slot locks; fn
+// must be quick.
+func (r *Repl) Cut(fn func(at *rdb.ReplInfo)) {
+	r.apply.Lock()
+	defer r.apply.Unlock()
+	r.e.Store.LockWorld()
+	defer r.e.Store.UnlockWorld()
+	fn(r.SaveInfo())
+}
+
+// SaveInfo returns what a snapshot says about its place in the stream, nil if
+// it has none. Meaningful only within Cut.
+func (r *Repl) SaveInfo() *rdb.ReplInfo {
+	l := r.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.back.Active() || !l.whole {
+		return nil
+	}
+	return &rdb.ReplInfo{ID: l.id, Offset: l.off, DB: max(l.db, 0)}
+}
+
+// Restore takes the place in the stream of the snapshot that a node has started
+// from, before it serves anyone. A node that will be a replica may then
+// continue with its primary; replicas of a primary may continue with it.
+// dropped says that keys of the file were left out since they had expired: then
+// those replicas need a full sync. Source: replication, restart.
+func (r *Repl) Restore(at *rdb.ReplInfo, dropped bool) {
+	r.e.Store.LockWorld()
+	defer r.e.Store.UnlockWorld()
+	l := r.log
+	l.mu.Lock()
+	l.id, l.off, l.db, l.whole = at.ID, at.Offset, at.DB, true
+	l.back.Start(l.off, r.o.Settings().BacklogSize)
+	l.mu.Unlock()
+	l.fork(0)
+	if dropped {
+		l.mu.Lock()
+		l.id2, l.second = noID, -1
+		l.mu.Unlock()
+	}
+	r.updateLogOn()
+}
+
+// RestoreReplica is Restore for a node that is going to Follow: it keeps the
+// name of the history, so that its primary can continue it.
+func (r *Repl) RestoreReplica(at *rdb.ReplInfo) {
+	l := r.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.id, l.off, l.db, l.whole = at.ID, at.Offset, at.DB, true
+	l.back.Start(l.off, r.o.Settings().BacklogSize)
+	l.following = true
+}
+
+// Offset returns the length of the history: of what was logged by a primary,
+// applied by a replica.
+func (r *Repl) Offset() int64 { return r.log.Offset() }
+
+// FollowOptions change how a primary is followed.
+type FollowOptions struct {
+	// Full asks for the whole data set, even where the stream could be continued.
+	Full bool
+
+	failover bool // PSYNC tells the target to take over
+}
+
+// Follow makes this node a replica of the primary at host and port, and returns
+// when its clients have been told; the data follows. It does nothing when that
+// is so already. Not under slot locks.
+func (r *Repl) Follow(host string, port int, o FollowOptions) {
+	r.role.Lock()
+	defer r.role.Unlock()
+	r.followLocked(host, port, o)
+}
+
+func (r *Repl) followLocked(host string, port int, o FollowOptions) {
+	old := r.follower.Load()
+	if old != nil {
+		if old.host == host && old.port == port && !o.Full {
+			return
+		}
+		old.end()
+	}
+	f := newFollower(r, host, port, o)
+	r.follower.Store(f)
+	if old == nil {
+		r.publishRole(true)
+		// No client's write is running any more, and none will start.
+		r.e.Store.LockWorld()
+		r.log.follow(r.o.Settings().BacklogSize)
+		r.updateLogOn()
+		r.e.Store.UnlockWorld()
+		r.e.RecheckBlocked(true)
+	}
+	r.Refresh()
+	r.slog.Info("Connecting to MASTER " + net.JoinHostPort(host, strconv.Itoa(port)))
+	f.start()
+}
+
+// Promote makes a replica a primary that continues its history under a new
+// name. Data and backlog stay; replicas of this node are disconnected, since
+// they must hear the new name, and can continue. Not under slot locks.
+func (r *Repl) Promote() {
+	r.role.Lock()
+	defer r.role.Unlock()
+	r.promoteLocked()
+}
+
+func (r *Repl) promoteLocked() {
+	f := r.follower.Load()
+	if f == nil {
+		return
+	}
+	f.end()
+	r.follower.Store(nil)
+	r.e.Store.LockWorld()
+	r.log.fork(r.o.Settings().BacklogSize)
+	r.updateLogOn()
+	r.e.Store.UnlockWorld()
+	r.mu.Lock()
+	r.noPeers = time.Now()
+	r.mu.Unlock()
+	r.dropPeers()
+	r.publishRole(false)
+	r.Refresh()
+	h := r.log.History()
+	r.slog.Info("Setting secondary replication ID to " + h.ID2 + ", valid up to offset: " + strconv.FormatInt(h.Second, 10) + ". New replication ID is " + h.ID)
+}
+
+func (r *Repl) publishRole(replica bool) {
+	if r.o.OnRole != nil {
+		r.o.OnRole(replica)
+		return
+	}
+	v := *r.e.View()
+	v.Replica = replica
+	r.e.SetView(&v)
+}
+
+// Status is where a node stands.
+type Status struct {
+	Replica    bool
+	Host       string // of the primary
+	Port       int
+	Link       string // as ROLE says: connect, connecting, handshake, sync, connected
+	LinkUp     bool
+	Sync       bool // a full sync is under way
+	Offset     int64
+	SinceIO    time.Duration // since the primary was last heard; negative: never
+	DownFor    time.Duration // since the link went down; 0 while it is up
+	NeverUp    bool          // the link has not been up since Follow
+	SyncRead   int64         // bytes of the snapshot received
+	SyncTotal  int64         // its size, 0 when it is not told
+	LoadedKeys int
+}
+
+// Status returns where this node stands now.
+func (r *Repl) Status() Status {
+	s := Status{Offset: r.log.Offset(), SinceIO: -1}
+	f := r.follower.Load()
+	if f == nil {
+		return s
+	}
+	now := time.Now()
+	st := f.linkState()
+	s.Replica, s.Host, s.Port, s.Link = true, f.host, f.port, st.String()
+	s.LinkUp, s.Sync = st == linkConnected, st == linkSync
+	if at := f.lastIO.Load(); at != 0 && st >= linkSync {
+		s.SinceIO = now.Sub(time.Unix(0, at))
+	}
+	if !s.LinkUp {
+		at := f.downSince.Load()
+		s.NeverUp = at == 0
+		if at == 0 {
+			at = f.born.UnixNano()
+		}
+		s.DownFor = now.Sub(time.Unix(0, at))
+	}
+	s.SyncRead, s.SyncTotal, s.LoadedKeys = f.syncRead.Load(), f.syncTotal.Load(), int(f.loadedKeys.Load())
+	return s
+}
+
+// IsReplica reports the role.
+func (r *Repl) IsReplica() bool { return r.follower.Load() != nil }
+
+// tick does what is due at times.
+func (r *Repl) tick(now time.Time) {
+	s := r.o.Settings()
+	r.Refresh()
+	r.tickPeers(&s, now)
+	r.tickBacklog(&s, now)
+	r.tickWaits()
+	r.tickFailover(now)
+}
+
+// tickBacklog gives up a backlog that no replica has needed for long.
+func (r *Repl) tickBacklog(s *Settings, now time.Time) {
+	if s.BacklogTTL <= 0 || r.IsReplica() || !r.log.History().Backlog {
+		return
+	}
+	idle := func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return len(r.peers) == 0 && now.Sub(r.noPeers) >= s.BacklogTTL
+	}
+	if !idle() {
+		return
+	}
+	r.role.Lock()
+	defer r.role.Unlock()
+	if r.IsReplica() {
+		return
+	}
+	r.e.Store.LockWorld()
+	defer r.e.Store.UnlockWorld()
+	if !idle() {
+		return
+	}
+	r.log.end()
+	r.updateLogOn()
+	r.slog.Info("Replication backlog freed after " + strconv.Itoa(int(s.BacklogTTL/time.Second)) + " seconds without connected replicas.")
+}
+
+// errClosed ends what runs when the node stops or changes its role.
+var errClosed = errors.New("repl: closed")
