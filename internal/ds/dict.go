@@ -311,13 +311,49 @@ func (d *Dict) Remove(a Arena, hash uint64, ref mem.Ref) {
 	switch {
 	case d.used == 0:
 		d.Free(a)
-	case d.table&dictMoving == 0 && d.n > 1 && uint64(d.used)*10 < uint64(d.n)*perBucket*3:
+	case d.table&dictMoving == 0 && d.n > 1 && uint64(d.used)*10 < uint64(d.n)*perBucket*3 && looksAt(uint64(d.used)):
 		n := uint32(uint64(d.used)*10/(perBucket*6)) + 1 // to 60 %
 		if d.n > smallTable {
 			n = max(n, d.n/2) // as moveStep wants it, also after a Reserve in vain
 		}
-		d.resize(a, n)
+		// Whoever deletes in the order of a scan leaves the entries of the last
+		// part of the hash order, as dense there as they were. In a table sized
+		// by their number they would pile up, so the densest part decides.
+		n = max(n, uint32(uint64(d.n)*uint64(t.densest())/(7*densitySample))+1)
+		if n <= d.n-d.n/4 {
+			d.resize(a, n)
+		}
 	}
+}
+
+// looksAt spaces out the attempts to shrink, whose cost does not depend on the
+// table's size: one in used/8 to used/4 removals.
+func looksAt(used uint64) bool {
+	step := uint64(1) << (max(bits.Len64(used), 3) - 3)
+	return used&(step-1) == 0
+}
+
+// densitySample is the number of buckets that are looked at in each of 16 parts
+// of a table.
+const densitySample = 8
+
+// densest returns the number of entries in densitySample buckets of the densest
+// sixteenth of a table.
+func (t table) densest() (most uint32) {
+	const parts = 16
+	for p := range uint32(parts) {
+		count := uint32(0)
+		for i := range uint32(densitySample) {
+			at := (uint64(p)*densitySample + uint64(i)) * uint64(t.n) / (parts * densitySample)
+			for _, e := range t.bucket(uint32(at)) {
+				if e != 0 {
+					count++
+				}
+			}
+		}
+		most = max(most, count)
+	}
+	return most
 }
 
 // put adds an entry to a table with room.
