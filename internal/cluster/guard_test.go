@@ -32,7 +32,18 @@ func TestWakeGuard(t *testing.T) {
 		if l.m.state == StateOK {
 			t.Fatalf("serves without having heard of anybody")
 		}
+		// PINGs that lay in the sockets meanwhile prove nothing.
+		for _, n := range []string{"b", "c", "d", "f"} {
+			l.recv(n, l.msg(n, TypePing))
+		}
+		l.run(3 * testTimeout / 2)
+		if l.m.state == StateOK {
+			t.Fatalf("serves on the word of old messages")
+		}
 		start := l.now
+		for _, d := range l.dials {
+			l.step(LinkUp{d.Link})
+		}
 		for l.m.state == StateFail && l.now < start+3*testTimeout {
 			l.run(TickPeriod)
 			for _, n := range append([]string{"c"}, observerPeers...) {
@@ -45,9 +56,38 @@ func TestWakeGuard(t *testing.T) {
 	}
 }
 
+// The same after a restart: the nodes of nodes.conf count as reachable only once
+// they were heard; when they are, nothing is later than without the guard.
+func TestWakeGuardAfterRestart(t *testing.T) {
+	w := newCluster(t, []int{1, 1, 1})
+	w.peers[0].must(SaveConfig{})
+	w.crash(0)
+	w.partition([]int{0}, []int{1, 2, 3, 4, 5})
+	w.restart(0)
+	for range 5 * testTimeout / 10 {
+		w.run(10)
+		if w.peers[0].m.state == StateOK {
+			t.Fatalf("serves %d ms after a start without contact", w.now-w.peers[0].m.firstEval)
+		}
+	}
+	w.heal()
+	w.until(10*testTimeout, "settled", w.settled)
+
+	w = newCluster(t, []int{0, 0, 0}, func(_ int, s *Settings) { s.NodeTimeout = 15000 })
+	for i := range 3 {
+		w.crash(i)
+	}
+	for i := range 3 {
+		w.restart(i)
+	}
+	if d := w.until(20000, "ok after a restart of all", w.settled); d > writableDelay+2*TickPeriod {
+		t.Errorf("ok %d ms after the restart of all, want %d", d, writableDelay)
+	}
+}
+
 // A single primary is its own majority: a pause changes nothing.
 func TestWakeGuardOfSingle(t *testing.T) {
-	l := newLab(t, []labNode{{name: "a", flags: FlagPrimary, epoch: 1, slots: slotRange(0, SlotCount-1)}})
+	l := newLab(t, []labNode{{name: "a", flags: FlagPrimary, epoch: 1, slots: slotRange(0, SlotCount-1)}}, func(s *Settings) { s.WakeGuard = true })
 	l.now += 10 * testTimeout
 	l.step(Tick{})
 	if l.m.state != StateOK {

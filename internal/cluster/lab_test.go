@@ -74,6 +74,7 @@ func newLab(t *testing.T, nodes []labNode, tune ...func(*Settings)) *lab {
 	l.cfg.NodeTimeout = testTimeout
 	l.cfg.Ports = Addr{Port: 7000, BusPort: 17000}
 	l.cfg.Keys = l
+	l.cfg.WakeGuard = false // tests let time jump
 	for _, f := range tune {
 		f(&l.cfg)
 	}

@@ -69,7 +69,7 @@ type Machine struct {
 	follows  NodeID // zero: replication is not configured
 	followID uint64 // of the last Follow
 	lastTick Millis
-	wokeAt   Millis // a pause ended then and no majority was heard since; 0 = no
+	wokeAt   Millis // woke or started then and heard no majority since; 0 = no
 
 	blacklist []blacklisted
 
@@ -112,7 +112,7 @@ type blacklisted struct {
 // node with FlagMyself. The first Ready also holds the first View.
 func New(cfg Settings, rnd Rand, boot *NodesConf, now Times) *Machine {
 	m := &Machine{
-		cfg: cfg, rnd: rnd, now: now,
+		cfg: cfg, rnd: rnd, now: Times{Mono: max(now.Mono, 1), Wall: now.Wall},
 		byID:      map[NodeID]*node{},
 		owners:    new([SlotCount]uint16),
 		migrating: map[uint16]*node{},
@@ -132,6 +132,9 @@ func New(cfg Settings, rnd Rand, boot *NodesConf, now Times) *Machine {
 		m.save(true)
 	} else {
 		m.load(boot)
+		if cfg.WakeGuard && m.self.votingPrimary() {
+			m.wokeAt = m.now.Mono // the others of the file may be out of reach
+		}
 	}
 	m.applySettings()
 	m.todo |= todoState

@@ -12,9 +12,22 @@ func (m *Machine) woke() {
 	}
 	m.wokeAt = m.now.Mono
 	m.minorityTime = m.now.Mono
+	// What waits in the sockets is from before the pause and proves nothing. New
+	// links do: a PONG on one answers a PING sent after it.
+	for _, n := range m.nodes {
+		if n.votingPrimary() && n != m.self {
+			m.closeLink(n.out)
+		}
+	}
 	m.eventX(Event{Level: LevelWarn, What: "woke from a pause longer than the node timeout", Slot: -1,
 		Info: fmt.Sprintf("pauseMs=%d", gap)}, nil)
 	m.todo |= todoState
+}
+
+// heardSinceWake tells whether n has answered since this primary woke or was
+// started from its nodes.conf.
+func (m *Machine) heardSinceWake(n *node) bool {
+	return n.out != nil && n.out.ponged && n.out.created >= m.wokeAt
 }
 
 // evaluate decides whether the cluster serves (7.8).
@@ -40,7 +53,7 @@ func (m *Machine) evaluate() {
 			size++
 		}
 		if n.votingPrimary() {
-			if !n.is(FlagFail|FlagPFail) && (m.wokeAt == 0 || n == m.self || n.dataRecv > m.wokeAt) {
+			if !n.is(FlagFail|FlagPFail) && (m.wokeAt == 0 || n == m.self || m.heardSinceWake(n)) {
 				reachable++
 			}
 		}
