@@ -408,7 +408,8 @@ func (e *Engine) RecheckBlocked(roleLost bool) {
 		s.ctx.Reset(p.spec, p.argv)
 		s.ctx.DB = s.db()
 		s.ctx.PlanKeys()
-		l := s.lockFor(p.spec, s.ctx.Keys[:1])
+		l := &s.held
+		s.lockFor(l, p.spec, s.ctx.Keys[:1])
 		s.flags |= flagAsking // an importing slot keeps its waiters
 		text := s.route(v, p.spec, s.ctx.Keys[:1])
 		s.flags &^= flagAsking

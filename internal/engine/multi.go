@@ -3,6 +3,7 @@ package engine
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/skeindb/skein/internal/command"
 	"github.com/skeindb/skein/internal/store"
@@ -74,7 +75,8 @@ func (s *Session) queueCommand(p *planned) {
 	c.PlanKeys()
 	v := s.e.view.Load()
 	if v.Cluster && len(c.Keys) > 0 && s.special&specialPrimary == 0 {
-		l := s.lockFor(spec, c.Keys)
+		l := &s.held
+		s.lockFor(l, spec, c.Keys)
 		text := s.route(v, spec, c.Keys)
 		l.unlock(s.e.Store)
 		if text != "" {
@@ -102,8 +104,8 @@ func (s *Session) queueCommand(p *planned) {
 		m.flags |= command.World
 	}
 	m.writes = m.writes || spec.Flags&(command.Write|command.MayReplicate) != 0
+	s.tally.idle = true
 	s.out.Simple("QUEUED")
-	s.flags &^= 0
 }
 
 func copyArgs(argv [][]byte) [][]byte {
@@ -286,6 +288,7 @@ func execRun(c *command.Ctx) {
 	m.running, m.effects, m.neffects = true, m.effects[:0], 0
 	v := e.view.Load()
 	c.Array(len(queue))
+	began := time.Now()
 	for _, q := range queue {
 		c.Reset(q.spec, q.argv)
 		c.DB = s.db()
@@ -294,7 +297,9 @@ func execRun(c *command.Ctx) {
 		c.Expire, c.LogOn = expireMode(v, s), e.logOn.Load() && s.special&specialPrimary == 0
 		q.spec.Run(c)
 		s.after()
-		s.tally.count(q.spec, c.Failed)
+		now := time.Now()
+		s.measureCall(q.spec, q.argv, now.Sub(began))
+		began = now
 	}
 	m.running = false
 	if m.neffects > 0 {

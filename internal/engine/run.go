@@ -14,7 +14,7 @@ func (s *Session) runBatch(cmds int) int {
 	if cmds > 1 {
 		s.touch(cmds)
 	}
-	t := time.Now()
+	t := s.e.nanos()
 	s.ctx.Now = s.e.Now()
 	for i := range s.batch[:cmds] {
 		p := &s.batch[i]
@@ -22,11 +22,8 @@ func (s *Session) runBatch(cmds int) int {
 			s.e.monitors.feed(s, p.spec, p.argv, s.ctx.Now)
 		}
 		s.runOne(p)
-		end := time.Now()
-		s.measure(p, end.Sub(t))
-		if s.multi.running {
-			panic("engine: transaction left running")
-		}
+		end := s.e.nanos()
+		s.measure(p, time.Duration(end-t))
 		t = end
 		if s.closing || s.Parked() || s.kill.Load() {
 			return i + 1
@@ -83,7 +80,8 @@ func (s *Session) badKeys(*command.Spec) bool { return true }
 func (s *Session) execute(spec *command.Spec) {
 	c := &s.ctx
 	for {
-		l := s.lockFor(spec, c.Keys)
+		l := &s.held
+		s.lockFor(l, spec, c.Keys)
 		v := s.e.view.Load()
 		c.World = l.world
 		if v.Cluster && len(c.Keys) > 0 && s.special&specialPrimary == 0 {
@@ -103,7 +101,7 @@ func (s *Session) execute(spec *command.Spec) {
 				// The check may evict, which takes other slots' locks.
 				l.unlock(s.e.Store)
 				s.e.evict()
-				l = s.lockFor(spec, c.Keys)
+				s.lockFor(l, spec, c.Keys)
 				g = s.e.gates.Load()
 			}
 			text, wait := s.gate(g, spec)
@@ -166,9 +164,10 @@ const (
 	heldWorld
 )
 
-// lockFor takes the locks that a command needs.
-func (s *Session) lockFor(spec *command.Spec, keys []command.Key) (l held) {
+// lockFor takes the locks that a command needs and notes them in l.
+func (s *Session) lockFor(l *held, spec *command.Spec, keys []command.Key) {
 	st := s.e.Store
+	l.kind, l.world = heldNone, false
 	switch {
 	case spec.Flags&command.World != 0 || spec.WorldIf != nil && spec.WorldIf(s.ctx.Argv):
 		l.kind, l.world = heldWorld, true
@@ -178,13 +177,12 @@ func (s *Session) lockFor(spec *command.Spec, keys []command.Key) (l held) {
 		l.kind, l.slot = heldSlot, keys[0].Slot
 		st.Lock(l.slot)
 	default:
-		l.kind = heldSet
+		l.kind, l.set = heldSet, store.StripeSet{}
 		for _, k := range keys {
 			l.set.Add(k.Slot)
 		}
 		st.LockSet(&l.set)
 	}
-	return l
 }
 
 func (l *held) unlock(st *store.Store) {
@@ -213,6 +211,7 @@ func (s *Session) endAsking() {
 // refuse replies with an error before the command ran.
 func (s *Session) refuse(spec *command.Spec, text string) {
 	s.endAsking()
+	s.tally.idle = true
 	s.ctx.Failed = true
 	s.out.Error(text)
 	s.e.Stats.reject(spec, text)

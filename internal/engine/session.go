@@ -56,6 +56,7 @@ type Session struct {
 	argv    [][]byte
 	touched uint64 // keeps touch-ahead's loads alive
 	scratch []byte
+	held    held // locks of the command that runs
 
 	dbIndex    int
 	flags      uint32

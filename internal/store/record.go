@@ -79,7 +79,7 @@ func (e Encoding) String() string { return encodingNames[e] }
 // in memory of its own, so finding a key allocates nothing.
 type Obj struct {
 	db     *DB
-	rec    []byte // usable bytes of the record
+	rec    []byte // the record, without spare bytes behind the value
 	ref    mem.Ref
 	hash   uint64
 	valOff uint32
@@ -150,7 +150,7 @@ func (o *Obj) IdleSeconds(second uint32) uint32 { return (second - o.Access()) &
 // MemUsed returns the bytes that the key takes: record, index entry, and the
 // memory its encoding owns.
 func (o *Obj) MemUsed() int {
-	return len(o.rec) + 8 + o.owned()
+	return o.capacity() + 8 + o.owned()
 }
 
 // owned returns the bytes that the value's encoding owns outside the record.
@@ -181,7 +181,7 @@ func headerLen(keyLen int, expire bool) int {
 
 // open points o at the record ref, whose bytes it decodes.
 func (o *Obj) open(db *DB, slot uint16, hash uint64, ref mem.Ref) {
-	rec := db.st.Heap.Bytes(ref)
+	rec := db.st.Heap.Region()[ref:]
 	keyOff := uint32(headSize)
 	if rec[offFlags]&flagExpire != 0 {
 		keyOff += 8
@@ -191,13 +191,24 @@ func (o *Obj) open(db *DB, slot uint16, hash uint64, ref mem.Ref) {
 		keyLen = binary.LittleEndian.Uint32(rec[keyOff:])
 		keyOff += 4
 	}
-	o.db, o.rec, o.ref, o.hash, o.slot = db, rec, ref, hash, slot
+	end := keyOff + keyLen + binary.LittleEndian.Uint32(rec[offValLen:])
+	o.db, o.rec, o.ref, o.hash, o.slot = db, rec[:end:end], ref, hash, slot
 	o.keyOff, o.valOff = keyOff, keyOff+keyLen
+}
+
+// capacity returns the bytes that the record may take where it is. It looks at
+// the allocator's books, which paths that only read spare themselves.
+func (o *Obj) capacity() int { return o.db.st.Heap.Size(o.ref) }
+
+// setLen changes the value's length within the capacity.
+func (o *Obj) setLen(n int) {
+	binary.LittleEndian.PutUint32(o.rec[offValLen:], uint32(n))
+	o.rec = o.db.st.Heap.At(o.ref, int(o.valOff)+n)
 }
 
 // write fills the head of a new record and points o at it.
 func (o *Obj) write(db *DB, slot uint16, hash uint64, ref mem.Ref, key []byte, t Type, e Encoding, valLen int, expireAt int64, access uint32) {
-	rec := db.st.Heap.Bytes(ref)
+	rec := db.st.Heap.At(ref, headerLen(len(key), expireAt != 0)+len(key)+valLen)
 	rec[0] = byte(t) | byte(e)<<4
 	rec[offFlags] = 0
 	binary.LittleEndian.PutUint16(rec[offEpoch:], db.st.snap.epoch)
@@ -232,12 +243,17 @@ func (o *Obj) reshape(expireAt int64, valLen int, keep bool, slack int) {
 	keyLen := int(o.valOff - o.keyOff)
 	hasExpire := o.rec[offFlags]&flagExpire != 0
 	if hasExpire == (expireAt != 0) {
-		total := int(o.valOff) + valLen
-		if total <= len(o.rec) && (slack > 0 || !wasteful(len(o.rec), total)) {
+		total, fits := int(o.valOff)+valLen, false
+		if total == len(o.rec) {
+			fits = true
+		} else if have := o.capacity(); total <= have {
+			fits = slack > 0 || !wasteful(have, total)
+		}
+		if fits {
 			if hasExpire {
 				binary.LittleEndian.PutUint64(o.rec[headSize:], uint64(expireAt))
 			}
-			binary.LittleEndian.PutUint32(o.rec[offValLen:], uint32(valLen))
+			o.setLen(valLen)
 			return
 		}
 	}
@@ -269,10 +285,10 @@ func (o *Obj) Resize(n int) []byte {
 // appended to again and again is copied O(log n) times: as much again, up to
 // 1 MiB.
 func (o *Obj) Grow(n int) []byte {
-	if int(o.valOff)+n > len(o.rec) {
+	if int(o.valOff)+n > o.capacity() {
 		o.reshape(o.ExpireAt(), n, true, min(n, 1<<20))
 	} else {
-		binary.LittleEndian.PutUint32(o.rec[offValLen:], uint32(n))
+		o.setLen(n)
 	}
 	return o.Bytes()
 }
@@ -284,11 +300,11 @@ func (o *Obj) Splice(off, del, ins int) []byte {
 	grow := ins - del
 	switch {
 	case grow > 0:
-		if int(o.valOff)+n+grow > len(o.rec) {
+		if int(o.valOff)+n+grow > o.capacity() {
 			// An eighth to spare: small collections change often.
 			o.reshape(o.ExpireAt(), n+grow, true, (n+grow)/8)
 		} else {
-			binary.LittleEndian.PutUint32(o.rec[offValLen:], uint32(n+grow))
+			o.setLen(n + grow)
 		}
 		v := o.Bytes()
 		copy(v[off+ins:], v[off+del:n])
