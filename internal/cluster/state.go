@@ -74,10 +74,10 @@ func (m *Machine) evaluate() {
 		state, reason = StateFail, "majority of primaries unreachable"
 		m.minorityTime = now
 	}
-	if reachable >= m.quorum() {
-		m.wokeAt = 0
-	}
 	if state == m.state {
+		if state == StateOK {
+			m.wokeAt = 0
+		}
 		return
 	}
 	if state == StateOK && m.self.isPrimary() && m.minorityTime != 0 && now-m.minorityTime < m.cfg.rejoinDelay() {
@@ -86,6 +86,7 @@ func (m *Machine) evaluate() {
 	m.state = state
 	m.viewChanged = true
 	if state == StateOK {
+		m.wokeAt = 0
 		m.event(LevelInfo, "cluster state: ok", nil)
 	} else {
 		m.eventX(Event{Level: LevelWarn, What: "cluster state: fail", Info: reason, Slot: -1}, nil)
