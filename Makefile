@@ -1,0 +1,85 @@
+# make prints the targets; the comment after ## is the help text.
+.DEFAULT_GOAL := help
+
+GO      ?= go
+BIN     := bin
+# What the fuzzers get: SMOKE each in `make test`, FUZZTIME each in `make fuzz`.
+SMOKE    ?= 3s
+FUZZTIME ?= 30s
+# make sim SEED=7 replays one world, SEEDS=1..50 a range.
+NODES ?= 50
+SEEDS ?= $(if $(SEED),$(SEED),1..1000)
+# make test T=Failover runs the process tests whose names match.
+T ?= .
+
+UNIT := $$($(GO) list ./... | grep -v /test/)
+
+.PHONY: help
+help: ## print the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: up
+up: build ## start a cluster of 3 primaries and 3 replicas on ports 7000-7005; Ctrl-C stops it
+	@$(BIN)/skein up $(ARGS)
+
+.PHONY: build
+build: ## compile bin/skein, with a link by the name skein-server
+	@mkdir -p $(BIN)
+	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN)/skein ./cmd/skein
+	@ln -sf skein $(BIN)/skein-server
+
+.PHONY: test
+test: tools lint build unit e2e sim-smoke fuzz-smoke ## what every commit passes: lint, unit and process tests, a slice of sim and fuzz
+	@echo "make test: ok"
+
+.PHONY: lint
+lint: ## gofmt and go vet
+	@out=$$(gofmt -l cmd internal test); if [ -n "$$out" ]; then echo "gofmt: not formatted:"; echo "$$out"; exit 1; fi
+	$(GO) vet ./...
+
+.PHONY: tools
+tools: # redis-server, redis-cli and redis-benchmark, which the tests drive and compare with
+	@scripts/tools.sh
+
+.PHONY: unit
+unit:
+	$(GO) test $(UNIT)
+
+.PHONY: e2e
+e2e: build
+	SKEIN_BIN=$(CURDIR)/$(BIN)/skein $(GO) test -count=1 -timeout 12m -run '$(T)' ./test/...
+
+.PHONY: race
+race: tools ## the whole suite in its short form under the race detector, the servers too
+	CGO_ENABLED=1 $(GO) test -race -short -timeout 10m $(UNIT)
+	CGO_ENABLED=1 $(GO) test -race -short -count=1 -timeout 10m ./test/...
+	@echo "make race: ok"
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (30s)
+	@scripts/fuzz.sh $(FUZZTIME)
+
+.PHONY: fuzz-smoke
+fuzz-smoke:
+	@scripts/fuzz.sh $(SMOKE) internal/resp:FuzzParser internal/ds:FuzzListpack internal/rdb:FuzzReader internal/cluster:FuzzDecode internal/config:FuzzLoad
+
+.PHONY: sim
+sim: build ## simulate clusters of NODES (50) with faults, SEEDS=1..1000 or SEED=7
+	$(BIN)/skein sim --nodes $(NODES) --seeds $(SEEDS)
+
+.PHONY: sim-smoke
+sim-smoke: build
+	$(BIN)/skein sim --nodes 12 --seeds 1..24
+
+.PHONY: bench
+bench: ## Go benchmarks of all packages, briefly
+	$(GO) test -run '^$$' -bench . -benchtime 200ms -timeout 30m $(UNIT)
+
+.PHONY: bench-peer
+bench-peer: build tools ## CPU per operation beside redis-server; scripts/bench-peer.sh --help tells the options
+	scripts/bench-peer.sh $(ARGS)
+
+.PHONY: clean
+clean: ## remove what was built; cluster data in skein-data stays
+	rm -rf $(BIN)
+	find . -name '*.test' -o -name '*.prof' | xargs rm -f

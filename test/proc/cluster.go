@@ -1,0 +1,239 @@
+package proc
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// NodeTimeout of the clusters made here.
+const NodeTimeout = 2 * time.Second
+
+// Cluster is a set of nodes that redis-cli made one cluster.
+type Cluster struct {
+	Nodes []*Node
+	t     testing.TB
+}
+
+// ClusterArgs are the directives of a cluster node.
+func ClusterArgs(more ...string) []string {
+	return append([]string{"--cluster-enabled", "yes", "--cluster-node-timeout", strconv.FormatInt(NodeTimeout.Milliseconds(), 10),
+		"--repl-diskless-sync-delay", "0"}, more...)
+}
+
+// StartCluster starts primaries x (1 + replicas) nodes and makes a cluster of
+// them by the unmodified "redis-cli --cluster create".
+func StartCluster(t testing.TB, primaries, replicas int, args ...string) *Cluster {
+	t.Helper()
+	programs := slices.Repeat([]Program{Skein(t)}, primaries*(1+replicas))
+	return StartClusterOf(t, programs, replicas, args...)
+}
+
+// StartClusterOf is StartCluster with a program for every node.
+func StartClusterOf(t testing.TB, programs []Program, replicas int, args ...string) *Cluster {
+	t.Helper()
+	Tool(t, "redis-cli")
+	c := &Cluster{t: t}
+	for _, p := range programs {
+		c.Nodes = append(c.Nodes, NewNode(t, p, ClusterArgs(args...)...))
+	}
+	for _, n := range c.Nodes {
+		n.Launch()
+	}
+	for _, n := range c.Nodes {
+		n.WaitReady()
+	}
+	create := []string{"--cluster", "create"}
+	for _, n := range c.Nodes {
+		create = append(create, n.Addr())
+	}
+	create = append(create, "--cluster-replicas", strconv.Itoa(replicas), "--cluster-yes")
+	out := c.Nodes[0].CLI(create...)
+	for _, want := range []string{"[OK] All nodes agree about slots configuration.", "[OK] All 16384 slots covered."} {
+		if !strings.Contains(out, want) {
+			t.Fatalf("redis-cli --cluster create does not say %q:\n%s", want, out)
+		}
+	}
+	c.WaitHealthy(Patience)
+	return c
+}
+
+// A Peer is a line of CLUSTER NODES.
+type Peer struct {
+	ID      string
+	Port    int
+	Flags   []string
+	Primary string // id, "-" for a primary
+	Link    bool
+	Slots   []string
+}
+
+func (p Peer) Is(flag string) bool { return slices.Contains(p.Flags, flag) }
+
+// Peers is CLUSTER NODES as the node sees it.
+func (n *Node) Peers() ([]Peer, error) {
+	v, err := n.Do("CLUSTER", "NODES")
+	if err != nil {
+		return nil, err
+	}
+	var peers []Peer
+	for line := range strings.Lines(fmt.Sprint(v)) {
+		f := strings.Fields(line)
+		if len(f) < 8 {
+			return nil, fmt.Errorf("CLUSTER NODES: line %q", line)
+		}
+		host, _, _ := strings.Cut(f[1], "@")
+		port, err := strconv.Atoi(host[strings.LastIndexByte(host, ':')+1:])
+		if err != nil {
+			return nil, fmt.Errorf("CLUSTER NODES: line %q: %w", line, err)
+		}
+		peers = append(peers, Peer{ID: f[0], Port: port, Flags: strings.Split(f[2], ","), Primary: f[3], Link: f[7] == "connected", Slots: f[8:]})
+	}
+	return peers, nil
+}
+
+// Myself is the node's own line of CLUSTER NODES.
+func (n *Node) Myself() Peer {
+	n.t.Helper()
+	peers, err := n.Peers()
+	for _, p := range peers {
+		if p.Is("myself") {
+			return p
+		}
+	}
+	n.t.Fatalf("%s: no line of its own in CLUSTER NODES: %v, %v", n, peers, err)
+	return Peer{}
+}
+
+// IsPrimary reports the node's own opinion.
+func (n *Node) IsPrimary() bool {
+	n.t.Helper()
+	return n.Myself().Is("master")
+}
+
+// ClusterInfo is CLUSTER INFO.
+func (n *Node) ClusterInfo() (map[string]string, error) {
+	v, err := n.Do("CLUSTER", "INFO")
+	if err != nil {
+		return nil, err
+	}
+	return fields(fmt.Sprint(v)), nil
+}
+
+// Healthy returns "" if every running node sees state ok, all running nodes
+// without failure flags and with links, all replicas in step with primaries.
+func (c *Cluster) Healthy() string {
+	running := make(map[int]bool)
+	for _, n := range c.Nodes {
+		running[n.Port] = n.Running()
+	}
+	for _, n := range c.Nodes {
+		if !n.Running() {
+			continue
+		}
+		info, err := n.ClusterInfo()
+		if err != nil {
+			return fmt.Sprintf("%s: CLUSTER INFO: %v", n, err)
+		}
+		if info["cluster_state"] != "ok" || info["cluster_slots_ok"] != "16384" {
+			return fmt.Sprintf("%s: state %s, slots ok %s", n, info["cluster_state"], info["cluster_slots_ok"])
+		}
+		peers, err := n.Peers()
+		if err != nil {
+			return fmt.Sprintf("%s: %v", n, err)
+		}
+		if len(peers) != len(c.Nodes) {
+			return fmt.Sprintf("%s knows %d nodes of %d", n, len(peers), len(c.Nodes))
+		}
+		for _, p := range peers {
+			if running[p.Port] && (p.Is("fail") || p.Is("fail?") || p.Is("handshake") || !p.Link && !p.Is("myself")) {
+				return fmt.Sprintf("%s sees port %d as %v, link %v", n, p.Port, p.Flags, p.Link)
+			}
+			if p.Is("myself") && p.Is("slave") {
+				text, err := n.Do("INFO", "replication")
+				if err != nil {
+					return fmt.Sprintf("%s: INFO: %v", n, err)
+				}
+				if info := fields(fmt.Sprint(text)); info["master_link_status"] != "up" {
+					return fmt.Sprintf("%s: replica with master_link_status %q", n, info["master_link_status"])
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// WaitHealthy waits for Healthy.
+func (c *Cluster) WaitHealthy(limit time.Duration) time.Duration {
+	c.t.Helper()
+	return Wait(c.t, limit, "cluster in order", c.Healthy)
+}
+
+// ByID returns the node with an id.
+func (c *Cluster) ByID(id string) *Node {
+	c.t.Helper()
+	for _, n := range c.Nodes {
+		if n.Running() && n.Myself().ID == id {
+			return n
+		}
+	}
+	c.t.Fatalf("no running node with id %s", id)
+	return nil
+}
+
+// Primaries are the running nodes that are primaries by their own opinion.
+func (c *Cluster) Primaries() (nodes []*Node) {
+	c.t.Helper()
+	for _, n := range c.Nodes {
+		if n.Running() && n.IsPrimary() {
+			nodes = append(nodes, n)
+		}
+	}
+	return nodes
+}
+
+// Replicas are the running replicas of a primary, by their own opinion.
+func (c *Cluster) Replicas(primary *Node) (nodes []*Node) {
+	c.t.Helper()
+	id := primary.Myself().ID
+	for _, n := range c.Nodes {
+		if n != primary && n.Running() && n.Myself().Primary == id {
+			nodes = append(nodes, n)
+		}
+	}
+	return nodes
+}
+
+// Client is a go-redis cluster client, to be closed by the test's end.
+func (c *Cluster) Client() *redis.ClusterClient {
+	var addrs []string
+	for _, n := range c.Nodes {
+		addrs = append(addrs, n.Addr())
+	}
+	client := redis.NewClusterClient(&redis.ClusterOptions{
+		Addrs: addrs, DialTimeout: 500 * time.Millisecond, ReadTimeout: time.Second, WriteTimeout: time.Second,
+	})
+	c.t.Cleanup(func() { client.Close() })
+	return client
+}
+
+// WaitInStep waits until the replica has all of the primary's stream, and
+// compares the data of the two. Nothing may write meanwhile.
+func WaitInStep(t testing.TB, primary, replica *Node) {
+	t.Helper()
+	Wait(t, Patience, fmt.Sprintf("%s in step with %s", replica, primary), func() string {
+		p, r := primary.Info("replication"), replica.Info("replication")
+		if r["master_link_status"] != "up" || r["slave_repl_offset"] != p["master_repl_offset"] {
+			return fmt.Sprintf("link %s, offset %s of %s", r["master_link_status"], r["slave_repl_offset"], p["master_repl_offset"])
+		}
+		return ""
+	})
+	if p, r := primary.Digest(), replica.Digest(); p != r {
+		t.Errorf("data differ: %s has digest %s, %s has %s; DBSIZE %s, %s", primary, p, replica, r, primary.Text("DBSIZE"), replica.Text("DBSIZE"))
+	}
+}
