@@ -17,10 +17,6 @@ const (
 	errGenPass = "ERR ACL GENPASS argument must be the number of bits for the output password, a positive number up to 4096"
 )
 
-// The categories in the order of ACL CAT.
-var categories = []string{"keyspace", "read", "write", "set", "sortedset", "list", "hash", "string", "bitmap", "hyperloglog", "geo",
-	"stream", "pubsub", "admin", "fast", "slow", "blocking", "dangerous", "connection", "transaction", "scripting"}
-
 // Specs returns the literals of the ACL commands.
 func (a *ACL) Specs() []*command.Spec {
 	sub := func(name, since string, arity int, flags command.Flags, syntax, complexity, summary string, run func(*command.Ctx)) *command.Spec {
@@ -36,6 +32,8 @@ func (a *ACL) Specs() []*command.Spec {
 			sub("list", "6.0.0", 2, operator, "", "O(N), N being the number of users.", "Lists the users with their rules.", a.list),
 			sub("getuser", "6.0.0", 3, operator, "username", "O(N), N being the number of rules.", "Returns the rules of a user.", a.getUser),
 			sub("genpass", "6.0.0", -2, anyone, "[bits]", "O(1)", "Makes a random password.", genPass),
+			sub("log", "6.0.0", -2, operator, "[count | RESET]", "O(N), N being the number of entries.", "Lists what was refused for lack of rights.", log),
+			sub("dryrun", "7.0.0", -4, operator, "username command [arg [arg ...]]", "O(1)", "Tells whether a user may run a command.", dryRun),
 			sub("help", "6.0.0", 2, command.Session|command.Loading|command.Stale, "", "O(1)", "Explains the subcommands.", help),
 		}}}
 }
@@ -99,15 +97,15 @@ func (a *ACL) getUser(c *command.Ctx) {
 func (a *ACL) cat(c *command.Ctx) {
 	switch {
 	case len(c.Argv) > 3:
-		c.Error(command.WrongArity("acl|cat"))
+		c.SubSyntax()
 	case len(c.Argv) == 2:
-		c.Array(len(categories))
-		for _, name := range categories {
+		c.Array(len(command.Categories))
+		for _, name := range command.Categories {
 			c.BulkString(name)
 		}
 	default:
 		name := string(c.Arg(2))
-		if !slices.ContainsFunc(categories, func(known string) bool { return command.Word(c.Arg(2), known) }) {
+		if !slices.ContainsFunc(command.Categories, func(known string) bool { return command.Word(c.Arg(2), known) }) {
 			c.Error("ERR Unknown category '" + name[:min(len(name), 128)] + "'")
 			return
 		}
@@ -122,10 +120,43 @@ func (a *ACL) cat(c *command.Ctx) {
 	}
 }
 
+// log is ACL LOG: who may do everything is never refused.
+func log(c *command.Ctx) {
+	switch {
+	case len(c.Argv) > 3:
+		c.SubSyntax()
+	case len(c.Argv) == 3 && command.Word(c.Arg(2), "reset"):
+		c.OK()
+	case len(c.Argv) == 3:
+		if _, ok := command.ParseInt(c.Arg(2)); !ok {
+			c.Error(command.ErrNotInteger)
+			return
+		}
+		c.Array(0)
+	default:
+		c.Array(0)
+	}
+}
+
+func dryRun(c *command.Ctx) {
+	argv := c.Argv[3:]
+	spec := c.Env.Table.Lookup(argv)
+	switch user := c.Arg(2); {
+	case string(user) != defaultUser:
+		c.Error("ERR User '" + string(user[:min(len(user), 128)]) + "' not found")
+	case spec == nil:
+		c.Error("ERR Command '" + string(argv[0][:min(len(argv[0]), 128)]) + "' not found")
+	case !spec.ArityOK(len(argv)):
+		c.Error(command.WrongArity(spec.Full))
+	default:
+		c.OK()
+	}
+}
+
 func genPass(c *command.Ctx) {
 	bits := int64(256)
 	if len(c.Argv) > 3 {
-		c.Error(command.WrongArity("acl|genpass"))
+		c.SubSyntax()
 		return
 	}
 	if len(c.Argv) == 3 {
@@ -151,10 +182,14 @@ func help(c *command.Ctx) {
 		"    The commands of a category; without one, the categories.",
 		"GENPASS [<bits>]",
 		"    A random password in hexadecimal, of 256 bits unless <bits> says otherwise.",
+		"DRYRUN <username> <command> [<arg> ...]",
+		"    Whether a user may run a command; nothing is run.",
 		"GETUSER <username>",
 		"    What a user may do.",
 		"LIST",
 		"    The users with their rules, as in a configuration file.",
+		"LOG [<count> | RESET]",
+		"    What was refused; RESET empties the list.",
 		"USERS",
 		"    The names of the users.",
 		"WHOAMI",

@@ -22,6 +22,7 @@ type Limits struct {
 	ZSetEntries, ZSetValue     int // zset-max-listpack-entries, -value
 	ListSize                   int // list-max-listpack-size: > 0 entries, -1..-5 a size class
 	ListCompress               int // list-compress-depth, accepted, without effect
+	HLLSparse                  int // hll-sparse-max-bytes
 	MaxBulk                    int64
 	LazyUserDel, LazyExpire    bool // DEL like UNLINK; expired keys propagate as UNLINK
 	LazyServerDel, LazyFlush   bool
@@ -32,7 +33,7 @@ type Limits struct {
 // DefaultLimits returns the documented defaults (persistence, 10.6).
 func DefaultLimits() *Limits {
 	return &Limits{HashEntries: 512, HashValue: 64, SetIntset: 512, SetEntries: 128, SetValue: 64,
-		ZSetEntries: 128, ZSetValue: 64, ListSize: -2, MaxBulk: 512 << 20, ActiveExpire: true}
+		ZSetEntries: 128, ZSetValue: 64, ListSize: -2, HLLSparse: 3000, MaxBulk: 512 << 20, ActiveExpire: true}
 }
 
 // Limits returns the present settings, never nil.
@@ -91,7 +92,8 @@ type Ctx struct {
 	Keys []Key // the command's keys, in order
 
 	// What the run did; the engine reads and clears it.
-	Failed       bool // an error was replied
+	Failed       bool   // an error was replied
+	ErrorText    string // the last error, when Failed
 	Dirty        int64
 	Changes      []Change
 	Effects      []byte // commands to propagate, RESP arrays; see Propagate
@@ -132,7 +134,7 @@ func (c *Ctx) Arg(i int) []byte { return c.Argv[i] }
 
 // Error replies with an error, text without the leading dash.
 func (c *Ctx) Error(text string) {
-	c.Failed = true
+	c.Failed, c.ErrorText = true, text
 	c.Writer.Error(text)
 }
 

@@ -18,3 +18,11 @@ func (c *Ctx) Help(lines ...string) {
 	c.Simple("HELP")
 	c.Simple("    Print this help.")
 }
+
+// SubSyntax replies that the arguments do not fit the subcommand, in the words
+// that containers use.
+func (c *Ctx) SubSyntax() {
+	word := c.Arg(1)
+	c.Error("ERR unknown subcommand or wrong number of arguments for '" + string(word[:min(len(word), 128)]) + "'. Try " +
+		strings.ToUpper(c.Spec.Parent.Name) + " HELP.")
+}

@@ -58,7 +58,7 @@ func commandInfo(c *Ctx) {
 		if s := c.Env.Table.ByName(string(name)); s != nil {
 			writeInfo(c, s)
 		} else {
-			c.NullArray()
+			c.Null()
 		}
 	}
 }
@@ -285,7 +285,7 @@ func commandGetKeys(c *Ctx) {
 		}
 		c.Array(2)
 		c.Bulk(argv[arg])
-		writeStatusSet(c, f.Names(), "")
+		writeStatusSet(c, preciseFlags(s, argv, f).Names(), "")
 	})
 	if !ok || n == 0 && s.Flags&NoMandatoryKeys == 0 {
 		c.Rewind(m)
@@ -293,6 +293,31 @@ func commandGetKeys(c *Ctx) {
 		return
 	}
 	c.EndArray(m, n)
+}
+
+// preciseFlags says what a command with these very arguments does to a key,
+// where the specification covers several uses.
+func preciseFlags(s *Spec, argv [][]byte, f KeyFlags) KeyFlags {
+	if f&VariableFlags == 0 {
+		return f
+	}
+	has := func(words ...string) bool {
+		for _, a := range argv[2:] {
+			for _, w := range words {
+				if Word(a, w) {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	switch {
+	case s.Name == "set" && !has("get"):
+		return OW | Update
+	case s.Name == "bitfield" && !has("set", "incrby"):
+		return RO | Access
+	}
+	return f &^ VariableFlags
 }
 
 func commandHelp(c *Ctx) {

@@ -132,8 +132,12 @@ type Spec struct {
 	simple            bool // first, last, step hold
 }
 
-// ACLCategories returns the categories of the command, without '@', in a fixed
-// order.
+// Categories are the ACL categories in the order in which ACL CAT lists them.
+var Categories = []string{"keyspace", "read", "write", "set", "sortedset", "list", "hash", "string", "bitmap", "hyperloglog", "geo",
+	"stream", "pubsub", "admin", "fast", "slow", "blocking", "dangerous", "connection", "transaction", "scripting"}
+
+// ACLCategories returns the categories of the command, without '@', in the order
+// of Categories.
 func (s *Spec) ACLCategories() []string {
 	var out []string
 	add := func(ok bool, name string) {
@@ -175,6 +179,7 @@ func (s *Spec) ACLCategories() []string {
 		}
 		add(!dup, c)
 	}
+	slices.SortFunc(out, func(a, b string) int { return slices.Index(Categories, a) - slices.Index(Categories, b) })
 	return out
 }
 

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"math/bits"
 	"sort"
 	"strings"
 	"sync"
@@ -112,19 +113,22 @@ type tally struct {
 	hist                     [32]int32
 	commands, dirty, expired int64
 	hits, misses             int64
+	idle                     bool // the command was refused, or queued: it did not run
 }
 
-// count notes a call within a transaction.
-func (t *tally) count(spec *command.Spec, failed bool) { t.commands++ }
-
-// measure notes a call of a command and how long it took.
+// measure notes a call of a command and how long it took, unless it did not run.
 func (s *Session) measure(p *planned, d time.Duration) {
-	t := &s.tally
-	t.commands++
-	spec := p.spec
-	if spec == nil {
+	if s.tally.idle {
+		s.tally.idle = false
 		return
 	}
+	s.measureCall(p.spec, p.argv, d)
+}
+
+// measureCall is measure for a command that has run, in a transaction too.
+func (s *Session) measureCall(spec *command.Spec, argv [][]byte, d time.Duration) {
+	t := &s.tally
+	t.commands++
 	if t.spec != spec {
 		s.foldCommand()
 		t.spec = spec
@@ -132,17 +136,13 @@ func (s *Session) measure(p *planned, d time.Duration) {
 	t.calls++
 	if s.ctx.Failed {
 		t.failed++
+		s.e.Stats.CountError(s.ctx.ErrorText)
 	}
 	t.nanos += int64(d)
-	us := int64(d) / 1000
-	b := 0
-	for us > 0 && b < 31 {
-		us >>= 1
-		b++
-	}
-	t.hist[b]++
+	b := bits.Len64(uint64(d) / 1000)
+	t.hist[min(b, len(t.hist)-1)]++
 	if thr := s.e.slowMicros(); thr >= 0 && int64(d) >= thr*1000 && spec.Flags&command.SkipSlowlog == 0 {
-		s.e.slowlog.Add(s.ctx.Now, int64(d)/1000, p.argv, s.conn.RemoteAddr(), s.Name())
+		s.e.slowlog.Add(s.ctx.Now, int64(d)/1000, argv, s.conn.RemoteAddr(), s.Name())
 	}
 }
 

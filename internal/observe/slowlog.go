@@ -47,7 +47,6 @@ func (l *SlowLog) Add(nowMs, micros int64, argv [][]byte, addr, name string, kee
 
 func (l *SlowLog) trim(keep int) {
 	if over := len(l.entries) - max(keep, 0); over > 0 {
-		// The tail moves rarely: only when as much again has been dropped.
 		l.entries = append(l.entries[:0], l.entries[over:]...)
 	}
 }
@@ -187,6 +186,10 @@ func (ob *Observer) Recorder() *Recorder {
 
 func (ob *Observer) slowlogGet(c *command.Ctx) {
 	n := int64(10)
+	if len(c.Argv) > 3 {
+		c.SubSyntax()
+		return
+	}
 	if len(c.Argv) > 2 {
 		var ok bool
 		if n, ok = command.ParseInt(c.Arg(2)); !ok || n < -1 {
