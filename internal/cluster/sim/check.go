@@ -23,7 +23,11 @@ type vote struct {
 
 // checkState is what the checker remembers about one process.
 type checkState struct {
-	lastClaim map[cluster.NodeID]*cluster.SlotSet // what each primary last said it owns
+	lastClaim  map[cluster.NodeID]*cluster.SlotSet // what each primary last said it owns
+	superseded int64                               // when another was elected in its place, 0 = not
+	successor  uint64                              // with this epoch
+	running    int64                               // since when it runs without long pause
+	fresh      map[cluster.NodeID]bool             // who sent something since then; nil once a majority did
 }
 
 func (c *checker) init(w *World) {
@@ -33,7 +37,17 @@ func (c *checker) init(w *World) {
 	c.byID = map[cluster.NodeID]*node{}
 }
 
-func (s *checkState) restart() { s.lastClaim = map[cluster.NodeID]*cluster.SlotSet{} }
+func (s *checkState) restart(now int64) {
+	s.lastClaim = map[cluster.NodeID]*cluster.SlotSet{}
+	s.awake(now)
+}
+
+// awake begins a stretch without pause: what was sent before it proves nothing
+// about the cluster of now.
+func (s *checkState) awake(now int64) {
+	s.running = now
+	s.fresh = map[cluster.NodeID]bool{}
+}
 
 // heard notes claims before the machine sees them.
 func (s *checkState) heard(m *cluster.Message) {
@@ -124,16 +138,97 @@ func (c *checker) viewChanged(n *node, old *cluster.View) {
 		w.tracef(n, "state %d, size %d", v.State, v.Size)
 	}
 	was := old.Myself()
-	if was.Flags.Has(cluster.FlagReplica) && me.Flags.Has(cluster.FlagPrimary) && !n.adminThisStep {
+	took := was.Flags.Has(cluster.FlagReplica) && me.Flags.Has(cluster.FlagPrimary)
+	if took && n.adminThisStep {
+		n.state.fresh = nil // who commands TAKEOVER answers for it
+	}
+	if took && !n.adminThisStep {
 		w.res.Elections++
 		if id, taken := c.winners[me.ConfigEpoch]; taken && id != me.ID {
 			w.fail(n, "4", "won the election of epoch %d, which %v had won", me.ConfigEpoch, id)
 		}
 		c.winners[me.ConfigEpoch] = me.ID
+		c.promoted(n, old)
 	}
 	if v.Owners != old.Owners {
 		c.rebound(n, old, v)
 		c.whole(n)
+	}
+}
+
+// promoted checks what an election may put in charge: data that is not too old
+// (15), and after a manual failover in agreement all that the old primary has
+// acknowledged (16).
+func (c *checker) promoted(n *node, old *cluster.View) {
+	w := c.w
+	if p := c.byID[old.Myself().Primary]; p.state.superseded == 0 && common(p.view.Mine, n.view.Mine) {
+		p.state.superseded, p.state.successor = w.now, n.view.Myself().ConfigEpoch
+	}
+	if n.repl.partial {
+		w.fail(n, "15", "won without a complete copy of the data")
+	}
+	if !old.ManualFailover {
+		if f := w.cfg.ReplicaValidityFactor; f > 0 {
+			// The age is taken in whole seconds, less one T, at each tick.
+			most := w.cfg.ReplPingPeriod + w.cfg.NodeTimeout*cluster.Millis(f+1) + 1200
+			if age := n.local().PrimaryLinkAge; age < 0 || age > most {
+				w.fail(n, "15", "won with data %d ms old, at most %d may win", age, most)
+			}
+		}
+		return
+	}
+	// With the primary failed it was the automatic failover that went ahead.
+	primary := old.Node(old.Myself().Primary)
+	p := c.byID[primary.ID]
+	if n.failover == cluster.FailoverDefault && !primary.Flags.Has(cluster.FlagFail) && p.up && p.repl.offset > n.repl.offset {
+		w.fail(n, "16", "manual failover at offset %d, node %d is at %d", n.repl.offset, p.i, p.repl.offset)
+	}
+}
+
+// common tells whether two sets share a slot. A replica that knew of none of
+// its primary's slots takes none over.
+func common(a, b *cluster.SlotSet) bool {
+	for i := range a {
+		if a[i]&b[i] != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// serving checks at a tick that a primary that takes writes may (14, 25). It has
+// heard from a majority of primaries since it was started, or woke from a pause
+// longer than T. And when a successor was elected in its place it has stopped:
+// cut off from a majority it notices by itself, else it is told. Pings are T/2
+// apart and given up after T; slow hosts, drifting clocks and long-broken
+// connections take the rest.
+func (c *checker) serving(n *node) {
+	v, s := n.view, &n.state
+	if s.fresh != nil && v.State == cluster.StateOK && !v.Mine.Empty() {
+		votes := 1
+		for _, nv := range v.Nodes {
+			if nv.Flags.Has(cluster.FlagPrimary) && !nv.Slots.Empty() && s.fresh[nv.ID] {
+				votes++
+			}
+		}
+		if votes < v.Size/2+1 {
+			c.w.fail(n, "14", "serves %d ms after its start or pause, having heard from %d of %d primaries",
+				(c.w.now-s.running)/ms, votes, v.Size)
+		}
+		s.fresh = nil
+	}
+	if s.superseded == 0 {
+		return
+	}
+	// A command or a collision may have given it an epoch to win its slots
+	// back with.
+	if me := v.Myself(); v.Mine.Empty() || me.Flags.Has(cluster.FlagReplica) || me.ConfigEpoch >= s.successor {
+		s.superseded = 0
+		return
+	}
+	since := max(s.superseded, s.running)
+	if limit := 2*int64(c.w.cfg.NodeTimeout)*ms + 3*second; v.State == cluster.StateOK && c.w.now-since > limit {
+		c.w.fail(n, "14", "still serves %d ms after its successor was elected", (c.w.now-since)/ms)
 	}
 }
 
@@ -225,7 +320,7 @@ func (c *checker) agreed() error {
 		if !n.up || n.paused {
 			return fmt.Errorf("node %d does not run", i)
 		}
-		views[i] = n.m.View()
+		views[i] = n.view
 		me := views[i].Myself()
 		truth[me.ID] = me
 	}

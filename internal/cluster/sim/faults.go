@@ -303,6 +303,7 @@ func (f *faults) failover() {
 		if f.w.chance(4) {
 			mode = cluster.FailoverForce
 		}
+		n.failover = mode
 		n.admin(cluster.Failover{Mode: mode})
 	}
 }

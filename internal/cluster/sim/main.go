@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,7 +27,7 @@ func Main(args []string, stdout io.Writer) int {
 	nodes := fs.Int("nodes", 50, "nodes of a cluster")
 	seeds := fs.String("seeds", "1..100", "seeds to run, A or A..B")
 	faultList := fs.String("faults", "", "comma list of faults that may strike (default all but takeover; none = none)")
-	faultTime := fs.Duration("fault-time", 0, "how long faults strike (default 15 node timeouts)")
+	faultTime := fs.Duration("fault-time", 0, "how long faults strike (default 10 node timeouts)")
 	traceName := fs.String("trace", "", "file for what happened; with one seed only")
 	jobs := fs.Int("jobs", runtime.GOMAXPROCS(0), "worlds at the same time")
 	verbose := fs.Bool("v", false, "a line for every seed; with -trace every message too")
@@ -119,6 +120,8 @@ type campaign struct {
 }
 
 func (c *campaign) run(first, last uint64, jobs int) int {
+	// Worlds make much garbage and keep little.
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	start := time.Now()
 	results := make([]chan Result, min(uint64(max(jobs, 1)), last-first+1))
 	var wg sync.WaitGroup

@@ -196,7 +196,7 @@ func (nw *network) transmit(c *conn, side uint8, f *frame) {
 		kind = evFin
 	}
 	p.sent++
-	nw.w.push(event{at: at, kind: kind, conn: c, side: side, number: p.sent, frame: f})
+	nw.w.push(event{at: at, kind: kind, conn: c, side: side, number: p.sent, sent: nw.w.now, frame: f})
 }
 
 // arrive delivers a frame or the end of a stream, unless the direction is cut.

@@ -16,11 +16,13 @@ type node struct {
 	i  int
 	ip string
 
-	hostUp bool
-	up     bool   // the process runs
-	paused bool   // the process is stopped, what comes for it waits in inbox
-	boot   uint32 // number of the process
-	id     cluster.NodeID
+	hostUp     bool
+	up         bool // the process runs
+	paused     bool // the process is stopped, what comes for it waits in inbox
+	catchingUp bool // it runs again, but has not worked its inbox off
+	pausedAt   int64
+	boot       uint32 // number of the process
+	id         cluster.NodeID
 
 	m       *cluster.Machine
 	view    *cluster.View
@@ -40,9 +42,8 @@ type node struct {
 
 	// Faults that wait for their moment.
 	dieAtSave     dying
-	elections     int
-	pausedUntil   int64
 	writesPaused  bool
+	failover      cluster.FailoverMode // of the last CLUSTER FAILOVER here
 	adminThisStep bool
 }
 
@@ -71,7 +72,9 @@ type replication struct {
 	up       bool
 	everUp   bool
 	lastByte int64 // last byte from the primary, or since when the link is down
-	full     bool
+	full     bool  // the next sync is a full one
+	partial  bool  // the data is not all of this shard's: a full sync is not done
+	followID uint64
 }
 
 func (n *node) times() cluster.Times {
@@ -98,13 +101,13 @@ func (n *node) start() {
 		n.disk.newest = conf
 	}
 	n.boot++
-	n.up, n.paused, n.inbox = true, false, nil
+	n.up, n.paused, n.catchingUp, n.inbox = true, false, false, nil
 	n.links = map[cluster.LinkID]*conn{}
 	n.view = nil
 	n.dieAtSave = dieNot
 	n.writesPaused = false
-	n.repl = replication{offset: n.repl.offset, lastByte: n.w.now}
-	n.state.restart()
+	n.repl = replication{offset: n.repl.offset, partial: n.repl.partial, lastByte: n.w.now}
+	n.state.restart(n.w.now)
 	seed := n.w.rnd.Uint64()
 	n.m = cluster.New(n.w.cfg, rand.NewPCG(seed, uint64(n.i)), conf, n.times())
 	n.w.tracef(n, "starts")
@@ -126,6 +129,10 @@ func (n *node) take(e event) {
 		n.inbox = append(n.inbox, e)
 		return
 	}
+	n.handle(e)
+}
+
+func (n *node) handle(e event) {
 	switch e.kind {
 	case evTick:
 		n.tick()
@@ -156,6 +163,7 @@ func (n *node) tick() {
 	n.m.Step(n.times(), n.local())
 	n.step(cluster.Tick{})
 	if n.up {
+		w.checker.serving(n)
 		next := w.now + 100*ms
 		if w.chance(50) { // a busy event loop
 			next += w.between(0, 40*ms)
@@ -182,6 +190,9 @@ func (n *node) recv(e event) {
 	}
 	w.release(e.frame)
 	n.state.heard(m)
+	if n.state.fresh != nil && e.sent > n.state.running {
+		n.state.fresh[m.Sender] = true
+	}
 	n.step(cluster.Recv{Link: to.link, Msg: m, PeerIP: from.ip, LocalIP: n.ip})
 }
 
@@ -277,10 +288,11 @@ func (n *node) effect(e cluster.Effect) {
 		if r.up {
 			r.lastByte = w.now
 		}
-		r.up, r.full = false, e.FullResync
-		r.readyAt = 0
+		r.up, r.full, r.readyAt = false, e.FullResync, 0
+		r.partial = r.partial || e.FullResync
+		r.followID = e.ID
 	case cluster.Promote:
-		n.repl.from, n.repl.up = nil, false
+		n.repl.from, n.repl.up, n.repl.partial = nil, false, false
 	case cluster.PauseWrites:
 		n.writesPaused = true
 		n.later(w.between(ms, 30*ms), func() {
@@ -303,7 +315,7 @@ func (n *node) later(d int64, fn func()) {
 
 func (n *node) local() cluster.Local {
 	r := &n.repl
-	l := cluster.Local{ReplOffset: r.offset, PrimaryLinkUp: r.up, PrimaryLinkAge: -1}
+	l := cluster.Local{ReplOffset: r.offset, PrimaryLinkUp: r.up, PrimaryLinkAge: -1, Unsynced: r.partial, FollowID: r.followID}
 	if r.everUp {
 		l.PrimaryLinkAge = cluster.Millis((n.w.now - r.lastByte) / ms)
 	}
@@ -343,7 +355,7 @@ func (n *node) replicate() {
 		case w.now < r.readyAt:
 			return
 		}
-		r.up, r.everUp, r.full = true, true, false
+		r.up, r.everUp, r.full, r.partial = true, true, false, false
 	}
 	r.lastByte = w.now
 	if w.chance(20) {
@@ -377,7 +389,7 @@ func (n *node) losePower() {
 }
 
 func (n *node) end(fin bool) {
-	n.up, n.paused, n.inbox = false, false, nil
+	n.up, n.paused, n.catchingUp, n.inbox = false, false, false, nil
 	links := make([]cluster.LinkID, 0, len(n.links))
 	for l := range n.links {
 		links = append(links, l)
@@ -406,29 +418,41 @@ func (n *node) restart() {
 	n.start()
 }
 
-// pause stops the process, resume lets it go on with all that came meanwhile.
+// pause stops the process.
 func (n *node) pause() {
 	if n.up && !n.paused {
 		n.paused = true
+		n.pausedAt = n.w.now
 		n.w.tracef(n, "paused")
 	}
 }
 
+// resume lets the process go on, first with all that came meanwhile, a hundred
+// microseconds each.
 func (n *node) resume() {
-	if !n.up || !n.paused {
+	if !n.up || !n.paused || n.catchingUp {
 		return
 	}
 	n.w.tracef(n, "resumed, %d events waiting", len(n.inbox))
-	n.paused = false
-	inbox := n.inbox
-	n.inbox = nil
-	boot := n.boot
-	for _, e := range inbox {
-		if !n.up || n.boot != boot || n.w.err != nil {
-			return
-		}
-		n.take(e)
+	if n.w.now-n.pausedAt > int64(n.w.cfg.NodeTimeout)*ms+1200*ms {
+		n.state.awake(n.w.now)
 	}
+	n.catchingUp = true
+	n.catchUp(n.boot)
+}
+
+func (n *node) catchUp(boot uint32) {
+	if !n.up || n.boot != boot || !n.paused {
+		return
+	}
+	if len(n.inbox) == 0 {
+		n.paused, n.catchingUp = false, false
+		return
+	}
+	e := n.inbox[0]
+	n.inbox = n.inbox[1:]
+	n.handle(e)
+	n.w.after(100*us, func() { n.catchUp(boot) })
 }
 
 func (n *node) String() string { return fmt.Sprintf("n%d", n.i) }

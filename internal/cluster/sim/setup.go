@@ -6,12 +6,12 @@ import (
 	"github.com/skeindb/skein/internal/cluster"
 )
 
-// shape decides who is what: primaries first, then replicas, one to three a
-// primary. It returns the number of primaries, at least three where there are
+// shape decides who is what: primaries first, then replicas, usually one or two
+// a primary. It returns the number of primaries, at least three where there are
 // that many nodes.
 func (w *World) shape() int {
-	primaries := len(w.nodes) / (2 + w.rnd.IntN(2))
-	return min(max(primaries, 3), len(w.nodes))
+	perShard := []int{2, 2, 2, 3, 3, 3, 5, 1}[w.rnd.IntN(8)]
+	return min(max(len(w.nodes)/perShard, 3), len(w.nodes))
 }
 
 // slotsOf are the first and last slot of the i-th of n primaries.

@@ -83,6 +83,7 @@ type event struct {
 	side   uint8
 	boot   uint32
 	number uint32 // evFrame, evFin: place in the stream
+	sent   int64
 	node   *node
 	conn   *conn
 	frame  *frame
@@ -119,6 +120,14 @@ func newWorld(seed uint64, opt Options) *World {
 	w.cfg = cluster.DefaultSettings()
 	w.cfg.NodeTimeout = cluster.Millis(1500 + w.rnd.IntN(3500))
 	w.cfg.Ports = cluster.Addr{Port: clientPort, BusPort: busPort}
+	w.cfg.RequireFullCoverage = !w.chance(6)
+	w.cfg.AllowReplicaMigration = !w.chance(6)
+	w.cfg.SlotlessFailover = !w.chance(6)
+	w.cfg.VoteSpacing = w.chance(6)
+	w.cfg.LightMessages = !w.chance(6)
+	if w.chance(6) {
+		w.cfg.ReplicaValidityFactor = int64(w.rnd.IntN(2))
+	}
 	for i := range opt.Nodes {
 		n := &node{w: w, i: i, ip: fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255), hostUp: true}
 		w.nodes = append(w.nodes, n)
@@ -144,7 +153,7 @@ func (w *World) live() {
 	if w.err != nil {
 		return
 	}
-	struck := 15 * T
+	struck := 10 * T
 	if w.opt.FaultTime > 0 {
 		struck = int64(w.opt.FaultTime) * ms
 	}
