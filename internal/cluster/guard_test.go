@@ -212,3 +212,43 @@ func TestCrashDetectionFailover(t *testing.T) {
 		t.Errorf("a cut off node was replaced after %d ms, want at least T", d)
 	}
 }
+
+// A guarded primary that is replaced is a replica without guard, and nodes that
+// became primaries after the pause count like the others.
+func TestWakeGuardEnds(t *testing.T) {
+	w := newCluster(t, []int{1, 1, 1, 1, 1})
+	w.run(testTimeout)
+	w.crash(1) // its replica 6 is elected while node 0 sleeps
+	p := w.peers[0]
+	p.down = true
+	w.run(3 * testTimeout)
+	p.down = false
+	if !w.peers[6].m.self.isPrimary() {
+		t.Fatal("node 6 was not elected")
+	}
+	w.run(TickPeriod)
+	w.until(10*testTimeout, "node 0 is ok, as what it is now", func() bool { return p.m.state == StateOK })
+	if !p.m.self.isReplica() || p.m.wokeAt != 0 {
+		t.Errorf("node 0 is %04x, guard since %d", p.m.self.flags, p.m.wokeAt)
+	}
+	w.restart(1)
+	w.until(10*testTimeout, "settled", w.settled)
+}
+
+// The winner of a shard whose slots still stand with a demoted node takes them.
+func TestPromotionTakesTheSlotsOfTheShard(t *testing.T) {
+	l := candidateLab(t)
+	c, s := l.node("c"), l.node("s")
+	m := l.msg("c", TypePing) // c says that s is its primary; s never got to claim
+	m.ReplicaOf, m.Slots = s.id, nil
+	l.recv("c", m)
+	if l.m.self.primary != s || c.slotCount == 0 || s.slotCount != 0 {
+		t.Fatalf("self follows %v, c has %d slots, s %d", l.m.self.primary.id, c.slotCount, s.slotCount)
+	}
+	if got := l.admin(Failover{Mode: FailoverTakeover}); got != "" {
+		t.Fatal(got)
+	}
+	if l.m.self.slotCount != SlotCount/4 || c.slotCount != 0 {
+		t.Errorf("took %d slots", l.m.self.slotCount)
+	}
+}

@@ -23,6 +23,7 @@ func (m *Machine) becomeReplica(p *node, closeSlots, fullResync bool) {
 	m.resetManualFailover()
 	m.authTime = 0
 	m.authSent = false
+	m.wokeAt = 0
 	if otherShard {
 		if rest := m.notOf(p); rest != nil {
 			m.effect(SlotsLost{rest})
@@ -70,9 +71,16 @@ func (m *Machine) promote() {
 	}
 	m.setPrimary(s, nil)
 	s.flags = s.flags&^FlagReplica | FlagPrimary
-	for slot := range old.slots.All() {
-		m.unbind(slot)
-		m.bindSlot(slot, s)
+	for _, n := range m.nodes {
+		// A demoted primary of the shard may still hold the slots: its successor,
+		// our old primary, died before we heard its claim.
+		if n != old && (n.shard != s.shard || !n.isReplica() || n == s) {
+			continue
+		}
+		for slot := range n.slots.All() {
+			m.unbind(slot)
+			m.bindSlot(slot, s)
+		}
 	}
 	m.changed(s)
 	m.follows = NodeID{}

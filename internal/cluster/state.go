@@ -15,9 +15,7 @@ func (m *Machine) woke() {
 	// What waits in the sockets is from before the pause and proves nothing. New
 	// links do: a PONG on one answers a PING sent after it.
 	for _, n := range m.nodes {
-		if n.votingPrimary() && n != m.self {
-			m.closeLink(n.out)
-		}
+		m.closeLink(n.out)
 	}
 	m.eventX(Event{Level: LevelWarn, What: "woke from a pause longer than the node timeout", Slot: -1,
 		Info: fmt.Sprintf("pauseMs=%d", gap)}, nil)
@@ -27,7 +25,7 @@ func (m *Machine) woke() {
 // heardSinceWake tells whether n has answered since this primary woke or was
 // started from its nodes.conf.
 func (m *Machine) heardSinceWake(n *node) bool {
-	return n.out != nil && n.out.ponged && n.out.created >= m.wokeAt
+	return m.wokeAt == 0 || n.out != nil && n.out.ponged && n.out.created >= m.wokeAt
 }
 
 // evaluate decides whether the cluster serves (7.8).
@@ -53,7 +51,7 @@ func (m *Machine) evaluate() {
 			size++
 		}
 		if n.votingPrimary() {
-			if !n.is(FlagFail|FlagPFail) && (m.wokeAt == 0 || n == m.self || m.heardSinceWake(n)) {
+			if !n.is(FlagFail|FlagPFail) && (n == m.self || m.heardSinceWake(n)) {
 				reachable++
 			}
 		}
