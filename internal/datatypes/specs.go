@@ -29,5 +29,6 @@ func Specs() []*command.Spec {
 		listSpecs(),
 		hashSpecs(),
 		setSpecs(),
+		hyperLogLogSpecs(),
 	)
 }

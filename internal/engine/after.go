@@ -82,7 +82,7 @@ func (e *Engine) carry(in uint32, by *Session, changes []command.Change) {
 		if in&interestTracking != 0 {
 			e.tracking.invalidate(by, ch.Key)
 		}
-		if in&interestNotify != 0 {
+		if in&interestNotify != 0 && ch.Event != "" {
 			e.notifyEvent(by, ch)
 		}
 	}
