@@ -158,16 +158,25 @@ func (b *Bus) obey() error {
 				return err
 			}
 		}
+		// A promoted node takes writes into its log before clients may write;
+		// everything else comes after the view.
+		for _, e := range rd.Effects {
+			if _, ok := e.(cluster.Promote); ok {
+				b.apply.put(applyItem{effect: e})
+			}
+		}
 		if rd.View != nil {
 			b.view.Store(rd.View)
 			b.apply.put(applyItem{view: rd.View})
 		}
 		for _, e := range rd.Effects {
-			if ev, ok := e.(cluster.Event); ok {
-				b.logEvent(ev)
-				continue
+			switch e := e.(type) {
+			case cluster.Promote:
+			case cluster.Event:
+				b.logEvent(e)
+			default:
+				b.apply.put(applyItem{effect: e})
 			}
-			b.apply.put(applyItem{effect: e})
 		}
 		for _, id := range rd.Close {
 			b.links.close(id)

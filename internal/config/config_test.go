@@ -43,7 +43,8 @@ func load(text string) (*Config, error) {
 // there, except for the differences that are meant.
 func TestDefaultsAsRedis(t *testing.T) {
 	meant := map[string]string{
-		"repl-backlog-size": "10485760", // as Valkey 8
+		"repl-backlog-size":        "10485760", // as Valkey 8
+		"repl-diskless-sync-delay": "0",        // a snapshot costs no fork; latecomers get the next
 	}
 	c := New()
 	golden := pairs(t, "testdata/defaults-7.0.15.txt")

@@ -5,6 +5,7 @@ package config
 // last groups are Valkey 8's and our own. Deliberate differences from 7.0:
 //
 //	repl-backlog-size        10mb, as Valkey 8: at 1mb a node that was away for a second resyncs in full
+//	repl-diskless-sync-delay 0: a snapshot costs no fork, and replicas that come while one is made get the next
 //	set-max-listpack-*       exist, as in 7.2
 func (c *Config) directives() []*Directive {
 	const (
@@ -192,7 +193,7 @@ func (c *Config) directives() []*Directive {
 		d("repl-backlog-size", memory(&c.ReplBacklogSize, 10<<20, 1, maxLong), 0),
 		d("repl-backlog-ttl", integer(&c.ReplBacklogTTL, 3600, 0, maxLong), 0),
 		d("repl-diskless-sync", boolean(&c.ReplDisklessSync, true), 0),
-		d("repl-diskless-sync-delay", integer(&c.ReplDisklessSyncDelay, 5, 0, maxInt), 0),
+		d("repl-diskless-sync-delay", integer(&c.ReplDisklessSyncDelay, 0, 0, maxInt), 0),
 		d("repl-diskless-sync-max-replicas", integer(&c.ReplDisklessSyncMaxReplicas, 0, 0, maxInt), 0),
 		d("repl-diskless-load", choice(&c.ReplDisklessLoad, DisklessDisabled, "disabled", "on-empty-db", "swapdb"), 0),
 		d("repl-disable-tcp-nodelay", boolean(&c.ReplDisableTCPNodelay, false), 0),

@@ -22,22 +22,23 @@ type loadState struct {
 	loaded int64
 }
 
-// Load fills the empty data set from the file, if there is one, and returns
-// what the file said about the replication stream, nil if nothing. While it
-// runs clients are told -LOADING. keepExpired is set on a replica.
-func (s *Saver) Load(keepExpired bool) (*rdb.ReplInfo, error) {
+// Load fills the empty data set from the file, if there is one. While it runs
+// clients are told -LOADING. keepExpired is set on a replica. done, if not nil,
+// is told what the file said about the replication stream, nil if nothing, and
+// how many expired keys were left out.
+func (s *Saver) Load(keepExpired bool, done func(at *rdb.ReplInfo, expired int)) error {
 	path := s.Path()
 	f, err := disk.Open(s.opt.FS, path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("persist: open %s: %w", path, err)
+		return fmt.Errorf("persist: open %s: %w", path, err)
 	}
 	defer f.Close()
 	size, err := s.opt.FS.Stat(path)
 	if err != nil {
-		return nil, fmt.Errorf("persist: %w", err)
+		return fmt.Errorf("persist: %w", err)
 	}
 	e := s.opt.Engine
 	e.SetGate(engine.GateLoading, true)
@@ -66,14 +67,17 @@ func (s *Saver) Load(keepExpired bool) (*rdb.ReplInfo, error) {
 		},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("persist: load %s: %w", path, err)
+		return fmt.Errorf("persist: load %s: %w", path, err)
 	}
 	s.opt.Log.Info(fmt.Sprintf("Done loading RDB, keys loaded: %d, keys expired: %d, empty keys skipped: %d.", st.Keys, st.Expired, st.Empty))
 	if st.Modules > 0 {
 		s.opt.Log.Warn("Keys with values of modules were left out", "keys", st.Modules)
 	}
 	s.opt.Log.Info(fmt.Sprintf("DB loaded from disk: %.3f seconds", time.Since(start).Seconds()))
-	return st.Info.Repl, nil
+	if done != nil {
+		done(st.Info.Repl, st.Expired)
+	}
+	return nil
 }
 
 // Limits are the limits of the data types in rdb's terms.
@@ -97,6 +101,5 @@ func (s *Saver) Reload(save, flush bool) error {
 		e.FlushLocked(-1, false)
 		e.Store.UnlockWorld()
 	}
-	_, err := s.Load(e.View().Replica)
-	return err
+	return s.Load(e.View().Replica, nil)
 }

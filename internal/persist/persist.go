@@ -25,9 +25,9 @@ type Options struct {
 	Log    *slog.Logger
 	FS     disk.FS
 	Used   func() int64 // used_memory, for the file's facts
-	// ReplInfo tells the place in the replication stream; called at the cut,
-	// under the world lock. nil or a nil result: none.
-	ReplInfo func() *rdb.ReplInfo
+	// Cut runs fn while no data changes, with the place in the replication
+	// stream that the data stands for, nil if none.
+	Cut func(fn func(at *rdb.ReplInfo))
 }
 
 // Saver saves and loads the data set of one node. Safe for concurrent use.

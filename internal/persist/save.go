@@ -114,15 +114,16 @@ func (s *Saver) write(ctx context.Context) error {
 	w := rdb.NewWriter(out, rdb.WriterOptions{Compress: compress, Checksum: c.RDBChecksum.Get()})
 	info := &rdb.Info{ServerVersion: engine.Version, CreatedSec: time.Now().Unix(), UsedMemory: s.opt.Used()}
 
-	e.Store.LockWorld()
-	col := rdb.NewCollector(e.Store, rdb.RecordOptions{Compress: compress})
-	snap, err := e.Store.BeginSnapshot(col)
-	dirty := e.Dirty()
-	out.snap.Store(snap)
-	if s.opt.ReplInfo != nil {
-		info.Repl = s.opt.ReplInfo()
-	}
-	e.Store.UnlockWorld()
+	var col *rdb.Collector
+	var snap *store.Snapshot
+	var dirty int64
+	s.opt.Cut(func(at *rdb.ReplInfo) {
+		col = rdb.NewCollector(e.Store, rdb.RecordOptions{Compress: compress})
+		snap, err = e.Store.BeginSnapshot(col)
+		dirty = e.Dirty()
+		out.snap.Store(snap)
+		info.Repl = at
+	})
 	if err == nil {
 		err = col.Write(snap, w, info)
 	}

@@ -19,6 +19,7 @@ type failoverState struct {
 	host     string // of the target; "" for the first replica that is ready
 	port     int
 	force    bool
+	need     int64     // offset of the last write, -1 until writes are paused
 	deadline time.Time // zero: none
 }
 
@@ -126,12 +127,17 @@ func (r *Repl) failoverCommand(c *command.Ctx) {
 	if hasTimeout {
 		next.deadline = time.Now().Add(time.Duration(timeoutMs) * time.Millisecond)
 	}
-	next.phase = failoverWait
+	next.phase, next.need = failoverWait, -1
 	r.mu.Lock()
 	r.failover = next
 	r.mu.Unlock()
 	r.slog.Info("FAILOVER requested", "target", next.target())
 	r.e.Pause("failover", r.e.Now()+failoverPauseMs, false)
+	// The answer to a GETACK does not count the GETACK, which a replica that
+	// has answered is about to count too.
+	r.mu.Lock()
+	r.failover.need = r.log.Offset()
+	r.mu.Unlock()
 	r.askAcks(r.log.Offset())
 	r.checkFailover()
 	c.OK()
@@ -148,10 +154,9 @@ func (f *failoverState) target() string {
 func (r *Repl) checkFailover() { r.advanceFailover(false) }
 
 func (r *Repl) advanceFailover(force bool) {
-	end := r.log.Offset()
 	r.mu.Lock()
 	f := &r.failover
-	if f.phase != failoverWait {
+	if f.phase != failoverWait || f.need < 0 {
 		r.mu.Unlock()
 		return
 	}
@@ -162,7 +167,7 @@ func (r *Repl) advanceFailover(force bool) {
 		if f.host != "" && (ip != f.host || n != f.port) {
 			continue
 		}
-		if p.state == peerOnline && n != 0 && (force || p.ackOff.Load() == end) {
+		if p.state == peerOnline && n != 0 && (force || p.ackOff.Load() >= f.need) {
 			host, port = ip, n
 			break
 		}

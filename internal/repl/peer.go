@@ -167,16 +167,32 @@ func (p *peer) serveContinue(rd *reader, h *History) {
 	if p.psync2 {
 		hello = "+CONTINUE " + h.ID + "\r\n"
 	}
-	r.peers = append(r.peers, p)
-	r.mu.Unlock()
 	p.ackAt.Store(now.UnixNano())
 	p.ackOff.Store(rd.cur.Pos())
-	r.wg.Go(func() {
-		defer p.close()
-		if p.conn.Write([]byte(hello)) == nil {
-			p.feed(rd)
-		}
-	})
+	ok := r.addLocked(p)
+	if ok {
+		r.wg.Go(func() {
+			defer p.close()
+			if p.conn.Write([]byte(hello)) == nil {
+				p.feed(rd)
+			}
+		})
+	}
+	r.mu.Unlock()
+	if !ok {
+		r.log.detach(rd)
+		p.close()
+	}
+}
+
+// addLocked puts p among the replicas; false: this node is stopping. r.mu is
+// held.
+func (r *Repl) addLocked(p *peer) bool {
+	if r.closed {
+		return false
+	}
+	r.peers = append(r.peers, p)
+	return true
 }
 
 // feed sends the stream until the link ends.

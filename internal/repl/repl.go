@@ -122,6 +122,7 @@ type Repl struct {
 	follower atomic.Pointer[follower] // nil: primary
 
 	mu          sync.Mutex
+	closed      bool
 	peers       []*peer // from PSYNC on, in order of arrival
 	waits       map[*wait]struct{}
 	syncing     bool          // the goroutine that makes snapshots runs
@@ -168,6 +169,9 @@ const tickEvery = 100 * time.Millisecond
 
 // Close ends every link and waits for what was started. The role stays.
 func (r *Repl) Close() {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
 	r.stop()
 	r.role.Lock()
 	if f := r.follower.Load(); f != nil {

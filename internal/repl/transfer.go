@@ -55,12 +55,16 @@ func (r *Repl) requestFull(p *peer) {
 	p.ackAt.Store(now.UnixNano())
 	p.sentAt.Store(now.UnixNano())
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	p.state, p.asked, p.nudged = peerWaitStart, now, now
-	r.peers = append(r.peers, p)
-	if !r.syncing {
+	ok := r.addLocked(p)
+	if ok && !r.syncing {
 		r.syncing = true
 		r.wg.Go(r.makeSnapshots)
+	}
+	r.mu.Unlock()
+	if !ok {
+		p.close()
+		return
 	}
 	select {
 	case r.syncKick <- struct{}{}:
@@ -114,6 +118,9 @@ func (r *Repl) pause(d time.Duration) {
 
 // makeSnapshot makes one and sends it. ErrSnapshotRunning: not now.
 func (r *Repl) makeSnapshot(s *Settings) error {
+	turn := r.e.Store.SnapshotTurn()
+	turn.Lock()
+	defer turn.Unlock()
 	t := &transfer{r: r, done: make(chan struct{})}
 	var mark [20]byte
 	rand.Read(mark[:])

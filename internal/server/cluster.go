@@ -15,7 +15,7 @@ func (s *Server) newBus() error {
 	c := s.Config
 	b, err := bus.New(bus.Options{
 		Engine:     s.engine,
-		Repl:       s.replication(),
+		Repl:       clusterRepl{s.repl},
 		Log:        s.Log,
 		FS:         disk.OS{},
 		Path:       c.Path(c.ClusterConfigFile.Get()),

@@ -23,6 +23,8 @@ func (s *Server) newObserver() *observe.Observer {
 				BytesIn: n.BytesIn, BytesOut: n.BytesOut, Reads: n.ReadCalls, Sends: n.SendCalls}
 		},
 		Persistence: func() string { return s.saver.Info() },
+		Replication: func() string { return s.repl.Info() },
+		Repl:        s.replCounters,
 	})
 }
 
@@ -130,6 +132,12 @@ func (s *Server) followConfig() {
 		s.net.SetLimits(l)
 		return nil
 	}, "client-output-buffer-limit")
+	if s.bus != nil {
+		c.OnChanges(func([]config.Change) error {
+			go s.bus.Reconfigure() // it waits for the data side, and CONFIG SET may run under its locks
+			return nil
+		}, clusterDirectives...)
+	}
 	follow(func() error {
 		s.observer.Slow.Trim(int(c.SlowlogMaxLen.Get()))
 		return nil

@@ -27,6 +27,7 @@ import (
 	"github.com/skeindb/skein/internal/netio"
 	"github.com/skeindb/skein/internal/observe"
 	"github.com/skeindb/skein/internal/persist"
+	"github.com/skeindb/skein/internal/repl"
 	"github.com/skeindb/skein/internal/store"
 )
 
@@ -46,6 +47,7 @@ type Server struct {
 	net    *netio.Server
 	bus    *bus.Bus // nil in standalone mode
 	saver  *persist.Saver
+	repl   *repl.Repl
 
 	observer *observe.Observer
 
@@ -71,7 +73,8 @@ func New(cfg *config.Config, log *slog.Logger) (*Server, error) {
 	s.engine = engine.New(engine.Options{Store: s.store, Env: s.env, Slog: log, Auth: acl.New(cfg), Slow: s.observer.Recorder()})
 	s.observer.Attach(s.engine)
 	s.net = netio.New(s.netOptions())
-	s.saver = persist.New(persist.Options{Engine: s.engine, Config: cfg, Log: log, FS: disk.OS{}, Used: heap.Used})
+	s.newRepl()
+	s.saver = persist.New(persist.Options{Engine: s.engine, Config: cfg, Log: log, FS: disk.OS{}, Used: heap.Used, Cut: s.repl.Cut})
 	if cfg.ClusterEnabled.Get() {
 		if err := s.newBus(); err != nil {
 			return nil, err
@@ -84,7 +87,7 @@ func New(cfg *config.Config, log *slog.Logger) (*Server, error) {
 
 // table are the commands of this node.
 func (s *Server) table() *command.Table {
-	return command.NewTable(engine.Specs(), datatypes.Specs(), bus.Specs(s.bus), s.saver.Specs(), s.operatorSpecs())
+	return command.NewTable(engine.Specs(), datatypes.Specs(), bus.Specs(s.bus), s.saver.Specs(), s.repl.Specs(), s.operatorSpecs())
 }
 
 // Run starts the node, calls ready when it accepts connections, and serves
@@ -100,9 +103,10 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 			return err
 		}
 	}
-	if _, err := s.saver.Load(s.engine.View().Replica); err != nil {
+	if err := s.load(); err != nil {
 		return err
 	}
+	s.repl.Start()
 	if s.bus != nil {
 		if err := s.bus.Start(); err != nil {
 			return err
@@ -125,6 +129,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	if s.bus != nil {
 		s.bus.Close()
 	}
+	s.repl.Close()
 	s.net.Shutdown(stopCtx)
 	s.store.Close()
 	err := s.heap.Close()
@@ -202,7 +207,7 @@ func limits(c *config.Config) *command.Limits {
 	l.SetEntries, l.SetValue = int(c.SetMaxListpackEntries.Get()), int(c.SetMaxListpackValue.Get())
 	l.ZSetEntries, l.ZSetValue = int(c.ZsetMaxListpackEntries.Get()), int(c.ZsetMaxListpackValue.Get())
 	l.ListSize, l.ListCompress = int(c.ListMaxListpackSize.Get()), int(c.ListCompressDepth.Get())
-	l.MaxBulk = c.ProtoMaxBulkLen.Get()
+	l.HLLSparse, l.MaxBulk = int(c.HLLSparseMaxBytes.Get()), c.ProtoMaxBulkLen.Get()
 	l.LazyUserDel, l.LazyExpire = c.LazyfreeLazyUserDel.Get(), c.LazyfreeLazyExpire.Get()
 	l.LazyServerDel, l.LazyFlush = c.LazyfreeLazyServerDel.Get(), c.LazyfreeLazyUserFlush.Get()
 	l.ClusterMode = c.ClusterEnabled.Get()

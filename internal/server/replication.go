@@ -1,0 +1,128 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/skeindb/skein/internal/config"
+	"github.com/skeindb/skein/internal/logfmt"
+	"github.com/skeindb/skein/internal/observe"
+	"github.com/skeindb/skein/internal/rdb"
+	"github.com/skeindb/skein/internal/repl"
+)
+
+// newRepl makes the node's replication.
+func (s *Server) newRepl() {
+	c := s.Config
+	s.repl = repl.New(repl.Options{
+		Engine: s.engine, Slog: s.Log, Settings: s.replSettings, Cluster: c.ClusterEnabled.Get(),
+		Dial: s.dialPrimary, UsedMemory: s.heap.Used,
+		OnRole: func(replica bool) {
+			v := *s.engine.View()
+			v.Replica = replica
+			s.engine.SetView(&v)
+			role := logfmt.Primary
+			if replica {
+				role = logfmt.Replica
+			}
+			logfmt.SinkOf(s.Log).SetRole(role)
+		},
+		NewSpool: func() (repl.Spool, error) {
+			f, err := os.CreateTemp(c.Path("."), "temp-repl-*.rdb")
+			if err != nil {
+				return nil, fmt.Errorf("server: spool of a full sync: %w", err)
+			}
+			os.Remove(f.Name()) // lives as long as it is open
+			return f, nil
+		},
+	})
+}
+
+func (s *Server) replSettings() repl.Settings {
+	c := s.Config
+	seconds := func(n int64) time.Duration { return time.Duration(n) * time.Second }
+	out := c.ClientOutputBufferLimit.Get()[config.ClassReplica]
+	port := c.ReplicaAnnouncePort.Get()
+	if port == 0 {
+		port = s.basePort()
+	}
+	return repl.Settings{
+		BacklogSize: c.ReplBacklogSize.Get(), BacklogTTL: seconds(c.ReplBacklogTTL.Get()),
+		PingPeriod: seconds(c.ReplPingReplicaPeriod.Get()), Timeout: seconds(c.ReplTimeout.Get()),
+		DisklessDelay: seconds(c.ReplDisklessSyncDelay.Get()), DisklessMax: int(c.ReplDisklessSyncMaxReplicas.Get()),
+		OutputHard: out.Hard, OutputSoft: out.Soft, OutputSoftTime: seconds(out.SoftSeconds),
+		MinReplicas: int(c.MinReplicasToWrite.Get()), MinReplicasMaxLag: seconds(c.MinReplicasMaxLag.Get()),
+		User: c.MasterUser.Get(), Password: c.MasterAuth.Get(),
+		AnnounceIP: c.ReplicaAnnounceIP.Get(), AnnouncePort: int(port),
+		ReadOnly: c.ReplicaReadOnly.Get(), ServeStale: c.ReplicaServeStaleData.Get(), LazyFlush: c.ReplicaLazyFlush.Get(),
+		Announced: c.ReplicaAnnounced.Get(), Priority: int(c.ReplicaPriority.Get()),
+		Compress: c.RDBCompression.Get(), Checksum: c.RDBChecksum.Get(),
+	}
+}
+
+// dialPrimary connects to a primary.
+func (s *Server) dialPrimary(ctx context.Context, host string, port int) (io.ReadWriteCloser, error) {
+	d := net.Dialer{KeepAlive: -1}
+	if src := s.Config.BindSourceAddr.Get(); src != "" {
+		if ip, err := netip.ParseAddr(src); err == nil {
+			d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(ip, 0))
+		}
+	}
+	return d.DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+}
+
+// clusterRepl is replication as the cluster bus asks for it.
+type clusterRepl struct{ r *repl.Repl }
+
+func (c clusterRepl) Follow(host string, port int, full bool) {
+	c.r.Follow(host, port, repl.FollowOptions{Full: full})
+}
+func (c clusterRepl) Promote()      { c.r.Promote() }
+func (c clusterRepl) Offset() int64 { return c.r.Offset() }
+func (c clusterRepl) Link() (up bool, age time.Duration) {
+	switch st := c.r.Status(); {
+	case st.LinkUp:
+		return true, max(st.SinceIO, 0)
+	case st.NeverUp:
+		return false, -1
+	default:
+		return false, st.DownFor
+	}
+}
+
+// replCounters are the totals of replication for INFO.
+func (s *Server) replCounters() observe.Repl {
+	st := &s.repl.Stats
+	return observe.Repl{Full: st.Full.Load(), PartialOK: st.PartialOK.Load(), PartialErr: st.PartialErr.Load()}
+}
+
+// load fills the node from its disk and takes up its place in the replication
+// stream.
+func (s *Server) load() error {
+	primary := s.Config.ReplicaOf.Get()
+	replica := s.engine.View().Replica || primary.Host != ""
+	var at *rdb.ReplInfo
+	dropped := false
+	err := s.saver.Load(replica, func(info *rdb.ReplInfo, expired int) { at, dropped = info, expired > 0 })
+	if err != nil {
+		return errors.Join(errors.New("Fatal error loading the DB, check server logs. Exiting."), err)
+	}
+	switch {
+	case at == nil:
+	case replica:
+		s.repl.RestoreReplica(at)
+	default:
+		s.repl.Restore(at, dropped)
+	}
+	if primary.Host != "" {
+		s.repl.Follow(primary.Host, primary.Port, repl.FollowOptions{})
+	}
+	return nil
+}
