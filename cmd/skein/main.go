@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/skeindb/skein/internal/cluster/sim"
 	"github.com/skeindb/skein/internal/server"
 	"github.com/skeindb/skein/internal/up"
 )
@@ -18,6 +19,8 @@ const usage = `skein: a Redis Cluster server
 Usage: skein server [/path/to/redis.conf] [--directive value ...]   run one node
        skein up [--primaries N] [--replicas N] [--port P] [--dir D] [--fresh] [-- --directive value ...]
                                                                     run a whole cluster on this machine
+       skein sim [--nodes N] [--seeds A..B] [--faults LIST] [--trace FILE] [-v]
+                                                                    run clusters in a virtual world
        skein version
 
 skein <command> --help tells more. A link named skein-server or redis-server to
@@ -45,6 +48,8 @@ func run(args []string) int {
 		return server.Main(rest, os.Stdin, os.Stdout, os.Stderr)
 	case "up":
 		return up.Main(rest, os.Stdout, os.Stderr)
+	case "sim":
+		return sim.Main(rest, os.Stdout)
 	case "version", "-v", "--version":
 		fmt.Println(server.VersionLine())
 		return 0
