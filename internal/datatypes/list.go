@@ -182,7 +182,7 @@ func listReplyPopped(c *command.Ctx, o *store.Obj, head bool, n int) {
 		i = -1
 	}
 	for l := listAt(o, i, !head); n > 0; n-- {
-		bulkElem(c, l.elem())
+		replyElem(c, l.elem())
 		l.next()
 	}
 }
@@ -218,7 +218,7 @@ func listPop(c *command.Ctx, head bool) {
 	n := 1
 	if count < 0 {
 		l := listAt(o, endIndex(head), false)
-		bulkElem(c, l.elem())
+		replyElem(c, l.elem())
 	} else {
 		n = int(min(count, int64(listLen(o))))
 		listReplyPopped(c, o, head, n)
@@ -282,7 +282,7 @@ func lrange(c *command.Ctx) {
 		return
 	}
 	for l := listAt(o, first, false); n > 0; n-- {
-		bulkElem(c, l.elem())
+		replyElem(c, l.elem())
 		l.next()
 	}
 }
@@ -313,7 +313,7 @@ func lindex(c *command.Ctx) {
 		return
 	}
 	if l := listAt(o, i, false); l.valid() {
-		bulkElem(c, l.elem())
+		replyElem(c, l.elem())
 	} else {
 		c.Null()
 	}

@@ -95,7 +95,7 @@ func listMoveFrom(c *command.Ctx, src *store.Obj, from, to bool) bool {
 	l := listAt(src, endIndex(from), false)
 	e := l.elem()
 	n := e.Len()
-	bulkElem(c, e)
+	replyElem(c, e)
 	elem := c.Buf[len(c.Buf)-n-2:][:n] // the reply is the copy that is pushed
 	listDrop(src, from, 1)
 	if !dst.Exists() {
@@ -277,7 +277,7 @@ func listBlockingPop(c *command.Ctx, head bool) {
 	c.Array(2)
 	c.Bulk(c.Argv[i])
 	l := listAt(o, endIndex(head), false)
-	bulkElem(c, l.elem())
+	replyElem(c, l.elem())
 	listDrop(o, head, 1)
 	listPopped(c, i, o, head, 1)
 	c.Propagate(popCommand(head), c.Argv[i])

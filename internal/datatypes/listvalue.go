@@ -210,12 +210,3 @@ func (w *wanted) is(e ds.Elem) bool {
 	}
 	return string(e.Str) == string(w.text)
 }
-
-// bulkElem replies with an element's text.
-func bulkElem(c *command.Ctx, e ds.Elem) {
-	if e.IsInt {
-		c.BulkInt(e.Int)
-	} else {
-		c.Bulk(e.Str)
-	}
-}

@@ -27,6 +27,7 @@ func Specs() []*command.Spec {
 		scanSpecs(),
 		sortSpecs(),
 		listSpecs(),
+		zsetSpecs(),
 		hashSpecs(),
 		setSpecs(),
 		hyperLogLogSpecs(),
