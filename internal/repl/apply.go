@@ -29,6 +29,7 @@ func (l *link) fullSync(next *snapshot, s *Settings) error {
 		return fmt.Errorf("repl: waiting for the snapshot: %w", err)
 	}
 	var body io.Reader
+	var limited *io.LimitedReader // of a snapshot whose size is told
 	mark, isEOF := strings.CutPrefix(text, "$EOF:")
 	switch {
 	case text[0] == '-':
@@ -42,7 +43,8 @@ func (l *link) fullSync(next *snapshot, s *Settings) error {
 			return fmt.Errorf("%w: a snapshot of size %q", errRefused, printable(text))
 		}
 		f.syncTotal.Store(n)
-		body = io.LimitReader(l.br, n)
+		limited = &io.LimitedReader{R: l.br, N: n}
+		body = limited
 		r.slog.Info(fmt.Sprintf("MASTER <-> REPLICA sync: receiving %d bytes from master to parser", n))
 	default:
 		return fmt.Errorf("%w: Bad protocol from MASTER, the first byte is not '$' (we received '%s'), are you sure the host and port are right?", errRefused, printable(text))
@@ -63,8 +65,8 @@ func (l *link) fullSync(next *snapshot, s *Settings) error {
 		}
 		rest = rest[min(len(rest), 40):]
 	}
-	if err == nil && !isEOF && len(rest) > 0 {
-		err = fmt.Errorf("repl: %d bytes follow the end of the snapshot", len(rest))
+	if err == nil && limited != nil && limited.N+int64(len(rest)) > 0 {
+		err = fmt.Errorf("repl: the snapshot ends %d bytes before its size", limited.N+int64(len(rest)))
 	}
 	ok := err == nil
 	if ok {

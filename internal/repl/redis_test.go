@@ -11,7 +11,7 @@ import (
 // A real server as our replica and as our primary: the data must be equal after
 // writes during the full sync, and a cut link must cost no second one.
 
-// remoteContent is every key of a server with its value as DUMP shows it.
+// equalTo compares the node's strings with those of another server.
 func (n *node) equalTo(t *testing.T, c *client) {
 	t.Helper()
 	mine := n.content()
@@ -49,7 +49,9 @@ func (n *node) equalTo(t *testing.T, c *client) {
 // inStepWith waits until offsets agree.
 func inStepWith(t *testing.T, n *node, c *client) {
 	t.Helper()
-	field := func(f string) string { return infoField(strings.ReplaceAll(unquote(c.do("INFO replication")), "\\r\\n", "\r\n"), f) }
+	field := func(f string) string {
+		return infoField(strings.ReplaceAll(unquote(c.do("INFO replication")), "\\r\\n", "\r\n"), f)
+	}
 	eventually(t, "in step with redis-server", func() bool {
 		up := field("master_link_status") == "up" || n.repl.Status().LinkUp
 		return up && field("master_repl_offset") == strconv.FormatInt(n.repl.Offset(), 10)
@@ -132,7 +134,8 @@ func TestRedisSiblingContinuesAfterOurPromotion(t *testing.T) {
 	a.repl.Follow("127.0.0.1", p.port, FollowOptions{})
 	sc.want(fmt.Sprintf("REPLICAOF 127.0.0.1 %d", p.port), "+OK")
 	pc.want("SET k v", "+OK")
-	eventually(t, "two replicas", func() bool { return pc.do("WAIT 2 100") == ":2" }, func() string { return pc.do("INFO replication") })
+	inStepWith(t, a, pc)
+	inStepWith(t, a, sc)
 	a.repl.Promote()
 	a.client().want("SET k w", "+OK")
 	sc.want(fmt.Sprintf("REPLICAOF 127.0.0.1 %d", a.port), "+OK")
