@@ -119,7 +119,7 @@ func secret(argv [][]byte, i int) bool {
 		}
 	case command.Word(name, "config") && i > 2 && command.Word(argv[1], "set"):
 		return i%2 == 1 && sensitiveDirective(string(argv[i-1]))
-	case command.Word(name, "acl") && i > 2:
+	case command.Word(name, "acl") && i > 1:
 		return command.Word(argv[1], "setuser")
 	case command.Word(name, "migrate"):
 		return command.Word(argv[i-1], "auth") || i > 2 && command.Word(argv[i-2], "auth2") || command.Word(argv[i-1], "auth2")
