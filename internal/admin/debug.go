@@ -63,7 +63,7 @@ func (a *admin) debug(c *command.Ctx) {
 		c.Env.SetLimits(&l)
 		c.OK()
 	case is("error", 3, 3):
-		c.Error(string(c.Arg(2)))
+		c.Writer.Error(string(c.Arg(2))) // no failure of the command: not counted
 	case is("log", 3, 3):
 		a.Log.Warn("DEBUG LOG: " + string(c.Arg(2)))
 		c.OK()

@@ -11,7 +11,8 @@ func Specs() []*command.Spec {
 	const conn = command.Session
 	return append([]*command.Spec{
 		{Name: "ping", Group: command.Connection, Since: "1.0.0", Arity: -1, Complexity: "O(1)",
-			Summary: "Answers PONG, or the given message.", Syntax: "[message]", Flags: conn | command.Fast | command.Loading | command.Stale, Run: pingRun},
+			Summary: "Answers PONG, or the given message.", Syntax: "[message]", Flags: conn | command.Fast,
+			Tips: []string{"request_policy:all_shards", "response_policy:all_succeeded"}, Run: pingRun},
 		{Name: "echo", Group: command.Connection, Since: "1.0.0", Arity: 2, Complexity: "O(1)",
 			Summary: "Answers the given message.", Syntax: "message", Flags: conn | command.Fast | command.Loading | command.Stale, Run: func(c *command.Ctx) { c.Bulk(c.Arg(1)) }},
 		{Name: "select", Group: command.Connection, Since: "1.0.0", Arity: 2, Complexity: "O(1)",

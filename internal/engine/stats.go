@@ -56,10 +56,14 @@ func (st *Stats) reject(spec *command.Spec, text string) {
 	st.CountError(text)
 }
 
-// CountError counts an error reply by its first word.
+// CountError counts an error reply by its first word; one of a single word has
+// no code and counts as ERR.
 func (st *Stats) CountError(text string) {
 	st.ErrorReplies.Add(1)
-	kind, _, _ := strings.Cut(text, " ")
+	kind, _, code := strings.Cut(text, " ")
+	if !code {
+		kind = "ERR"
+	}
 	st.mu.Lock()
 	if _, ok := st.errors[kind]; ok || len(st.errors) < maxErrorKinds {
 		st.errors[kind]++
