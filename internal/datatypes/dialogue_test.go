@@ -373,34 +373,7 @@ func TestDialogues(t *testing.T) {
 // installed, and compares the replies written in the files with its. It is what
 // keeps -update honest.
 func TestDialoguesAgainstRedis(t *testing.T) {
-	server, err := exec.LookPath("redis-server")
-	if err != nil {
-		t.Skip("redis-server is not installed")
-	}
-	if v, _ := exec.Command(server, "--version").Output(); !bytes.Contains(v, []byte("v=7.0.")) {
-		t.Skipf("the dialogues are written for redis-server 7.0, not %s", v)
-	}
-	sock := filepath.Join(t.TempDir(), "s")
-	cmd := exec.Command(server, "--port", "0", "--unixsocket", sock, "--save", "", "--dir", t.TempDir())
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	}()
-	var conn net.Conn
-	for deadline := time.Now().Add(10 * time.Second); ; {
-		if conn, err = net.Dial("unix", sock); err == nil {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("redis-server does not listen: %v", err)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(2 * time.Minute))
+	conn := referenceServer(t)
 
 	paths, _ := filepath.Glob("testdata/*.txt")
 	for _, path := range paths {
@@ -446,6 +419,41 @@ func TestDialoguesAgainstRedis(t *testing.T) {
 			}
 		})
 	}
+}
+
+// referenceServer starts redis-server 7.0 with the given arguments, where it is
+// installed, and returns a connection to it; the test is skipped where it is not.
+func referenceServer(t *testing.T, args ...string) net.Conn {
+	server, err := exec.LookPath("redis-server")
+	if err != nil {
+		t.Skip("redis-server is not installed")
+	}
+	if v, _ := exec.Command(server, "--version").Output(); !bytes.Contains(v, []byte("v=7.0.")) {
+		t.Skipf("the dialogues are written for redis-server 7.0, not %s", v)
+	}
+	sock := filepath.Join(t.TempDir(), "s")
+	cmd := exec.Command(server, "--port", "0", "--unixsocket", sock, "--save", "", "--dir", t.TempDir())
+	cmd.Args = append(cmd.Args, args...)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	var conn net.Conn
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		if conn, err = net.Dial("unix", sock); err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("redis-server does not listen: %v", err)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Cleanup(func() { conn.Close() })
+	conn.SetDeadline(time.Now().Add(2 * time.Minute))
+	return conn
 }
 
 // ownWorld reports whether a directive is one that only this code can follow.

@@ -282,9 +282,9 @@ func zrank(c *command.Ctx, back bool) {
 	if !findZSet(c, 1, o) {
 		return
 	}
-	rank, score, ok := 0, 0.0, false
+	rank, ok := 0, false
 	if o.Exists() {
-		rank, score, ok = zsetRank(o, c.Argv[2])
+		rank, ok = zsetRank(o, c.Argv[2])
 	}
 	if !ok {
 		if withScore {
@@ -302,7 +302,7 @@ func zrank(c *command.Ctx, back bool) {
 	}
 	c.Int(int64(rank))
 	if withScore {
-		c.Double(score)
+		zsetReplyScore(c, o, c.Argv[2])
 	}
 }
 

@@ -63,17 +63,12 @@ func zsetScore(o *store.Obj, member []byte) (score float64, ok bool) {
 	return p.ZScore(p.After(off)), true
 }
 
-// zsetRank returns a member's rank and score.
-func zsetRank(o *store.Obj, member []byte) (rank int, score float64, ok bool) {
+func zsetRank(o *store.Obj, member []byte) (rank int, ok bool) {
 	if o.Encoding() == store.Listpack {
-		off, rank, score := ds.LP(o.Bytes()).ZFind(member)
-		return rank, score, off >= 0
+		off, rank, _ := ds.LP(o.Bytes()).ZFind(member)
+		return rank, off >= 0
 	}
-	z := zsetTree(o)
-	if score, ok = z.Score(member); ok {
-		rank, _ = z.Rank(member)
-	}
-	return rank, score, ok
+	return zsetTree(o).Rank(member)
 }
 
 // zsetPut gives member, old or new, a score, in a larger form if need be.

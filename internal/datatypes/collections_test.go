@@ -1,0 +1,285 @@
+package datatypes
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/skeindb/skein/internal/ds"
+	"github.com/skeindb/skein/internal/resp"
+	"github.com/skeindb/skein/internal/store"
+)
+
+// listGrammar and zsetGrammar describe commands: words in capitals stand for
+// themselves, the others for one of the choices that choose makes up; "a|b" is
+// one of several, "[a]" may be missing.
+var (
+	listGrammar = strings.Split(`RPUSH k e|RPUSH k e e e|LPUSH k e|LPUSH k e e|LPUSHX k e|RPUSHX k e e|LPOP k|RPOP k|LPOP k c|RPOP k c|
+LLEN k|LRANGE k i i|LRANGE k 0 -1|LINDEX k i|LSET k i e|LINSERT k BEFORE e e|LINSERT k AFTER e e|LREM k n e|LTRIM k i i|LTRIM k -6 -1|
+LPOS k e RANK r COUNT c|LPOS k e COUNT c MAXLEN c|LPOS k e RANK r|LPOS k e|RPOPLPUSH k k|LMOVE k k LEFT RIGHT|LMOVE k k RIGHT RIGHT|
+LMOVE k k LEFT LEFT|LMPOP 2 k k LEFT COUNT p|LMPOP 1 k RIGHT|BLPOP k k k k 0|BRPOP k k k k 0|BLMOVE k k LEFT RIGHT 0|
+BLMPOP 0 2 k k RIGHT COUNT p|SORT k ALPHA LIMIT 0 5|DEL k|COPY k k REPLACE|EXISTS k k`, "|")
+
+	zsetGrammar = strings.Split(`ZADD z s m|ZADD z s m s m s m|ZADD z s m|ZADD z NX s m|ZADD z XX CH s m|ZADD z GT CH s m s m|ZADD z LT s m|
+ZADD z INCR s m|ZADD z GT INCR s m|ZADD z NX INCR s m|ZINCRBY z s m|ZREM z m|ZREM z m m|ZSCORE z m|ZMSCORE z m m|ZCARD z|ZRANK z m|ZREVRANK z m|
+ZRANGE z i i|ZRANGE z 0 -1 WITHSCORES|ZRANGE z i i REV WITHSCORES|ZRANGE z a a BYSCORE|ZRANGE z a a BYSCORE REV LIMIT i i|ZREVRANGE z i i|
+ZRANGEBYSCORE z a a LIMIT c i|ZREVRANGEBYSCORE z a a WITHSCORES|ZCOUNT z a a|ZREMRANGEBYRANK z i i|ZREMRANGEBYSCORE z a a|
+ZPOPMIN z|ZPOPMAX z c|ZMPOP 2 z z MIN COUNT p|BZPOPMIN z z 0|BZPOPMAX z z z z 0|BZMPOP 0 1 z MAX COUNT p|
+ZRANGESTORE z z i i|ZRANGESTORE z z a a BYSCORE LIMIT 0 c|ZUNIONSTORE z 2 z z|ZUNIONSTORE z 2 z z AGGREGATE MAX WEIGHTS 1 2|
+ZINTERSTORE z 2 z z|ZDIFFSTORE z 2 z z|ZUNION 3 z z t WITHSCORES|ZINTER 2 z z WITHSCORES|ZINTER 2 t z|ZDIFF 2 z z WITHSCORES|ZINTERCARD 2 z z LIMIT c|
+SADD t m|SREM t m|DEL z|COPY z z REPLACE|ZADD x 0 m 0 m|ZREM x m m|ZRANGEBYLEX x l l|ZRANGEBYLEX x l l LIMIT c i|ZREVRANGEBYLEX x l l|ZLEXCOUNT x l l|
+ZRANGE x l l BYLEX REV|ZREMRANGEBYLEX x l l|ZRANGE x 0 -1`, "|")
+)
+
+// choose makes up what a word of a grammar stands for.
+func choose(rnd *rand.Rand, word string) string {
+	pick := func(s ...string) string { return s[rnd.IntN(len(s))] }
+	member := func() string {
+		if rnd.IntN(8) == 0 {
+			return pick("", "a", "abc", "007", "-1", strings.Repeat("long", 20), "9223372036854775807", "1.5")
+		}
+		return strconv.Itoa(rnd.IntN(12))
+	}
+	switch word {
+	case "k", "z", "x", "t":
+		return fmt.Sprintf("{%s}%d", word, rnd.IntN(3))
+	case "e", "m":
+		return member()
+	case "c":
+		return strconv.Itoa(rnd.IntN(4))
+	case "p":
+		return strconv.Itoa(1 + rnd.IntN(4))
+	case "i":
+		return strconv.Itoa(rnd.IntN(13) - 6)
+	case "n":
+		return strconv.Itoa(rnd.IntN(7) - 3)
+	case "r":
+		return pick("1", "2", "-1", "-2")
+	case "s":
+		return pick("0", "1", "1", "2", "-3", "0.5", "-1.25", "1e6", "inf", "-inf", strconv.Itoa(rnd.IntN(10)))
+	case "a":
+		return pick("", "(") + pick("-inf", "+inf", "0", "1", "2", "5", "0.5", "-3")
+	case "l":
+		return pick("-", "+", "["+member(), "("+member(), "["+member())
+	}
+	return word
+}
+
+// TestRandomCollectionsAgainstRedis sends the same random commands to this code
+// and to redis-server, both with small limits, so that encodings change all the
+// time, and compares the replies and, where 7.0 has the same, the encodings. The
+// structures are checked as they go.
+func TestRandomCollectionsAgainstRedis(t *testing.T) {
+	conn := referenceServer(t, "--list-max-listpack-size", "4", "--zset-max-listpack-entries", "4", "--zset-max-listpack-value", "16")
+	ask := resp.NewReader(conn)
+	for _, tt := range []struct {
+		name    string
+		grammar []string
+	}{{"lists", listGrammar}, {"sorted sets", zsetGrammar}} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.limits.ListSize, w.limits.ZSetEntries, w.limits.ZSetValue = 4, 4, 16
+			w.c.Env.SetLimits(&w.limits)
+			rnd := rand.New(rand.NewPCG(7, uint64(len(tt.grammar))))
+			var history []string
+			for n := range 6000 {
+				var argv [][]byte
+				for _, word := range strings.Fields(tt.grammar[rnd.IntN(len(tt.grammar))]) {
+					argv = append(argv, []byte(choose(rnd, word)))
+				}
+				history = append(history, fmt.Sprintf("%q", argv))
+				send, replies := resp.AppendCommand(nil, argv...), 1
+				if argv[0][0] == 'B' { // so that it does not wait
+					send = append(append([]byte("MULTI\r\n"), send...), "EXEC\r\n"...)
+					replies = 3
+				}
+				if _, err := conn.Write(send); err != nil {
+					t.Fatal(err)
+				}
+				var r resp.Reply
+				for range replies {
+					var err error
+					if r, err = ask.Next(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if replies > 1 {
+					r = r.Elems[0]
+				}
+				want, got := show(r, false), show(decode(t, w.run(argv...)), false)
+				if got != want {
+					t.Fatalf("command %d: %q\n got %s\nwant %s\nafter\n%s", n, argv, got, want, strings.Join(history[max(0, len(history)-15):], "\n"))
+				}
+				if n%16 == 0 {
+					w.check()
+				}
+			}
+			for _, z := range []string{"{z}0", "{z}1", "{z}2", "{x}0"} {
+				r, err := ask.Do(conn, "OBJECT", "ENCODING", z)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if want, got := show(r, false), w.do("OBJECT", "ENCODING", z); got != want {
+					t.Errorf("encoding of %s: %s, want %s", z, got, want)
+				}
+			}
+		})
+	}
+}
+
+// check verifies the values of all keys.
+func (w *world) check() {
+	w.t.Helper()
+	w.st.DB(0).EachKey(func(o *store.Obj) bool {
+		var err error
+		switch o.Encoding() {
+		case store.Quicklist:
+			err = ds.OpenQuicklist(o.Arena(), o.Bytes()).Check()
+		case store.Skiplist:
+			err = zsetTree(o).Check()
+		case store.Listpack:
+			if err = ds.ValidateLP(o.Bytes()); err == nil && o.Type() == store.ZSet {
+				err = ds.ValidateLPZ(o.Bytes(), true)
+			}
+		}
+		if err != nil {
+			w.t.Fatalf("key %q: %v", o.Key(), err)
+		}
+		return true
+	})
+}
+
+// The everyday commands of lists and sorted sets allocate nothing on a key that
+// exists, in any encoding.
+func TestNoAllocationsInListsAndSortedSets(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	w := newWorld(t)
+	w.do("RPUSH", "ll", "a", "b", "5")
+	w.do("ZADD", "zl", "1", "a", "2.5", "b", "3", "c")
+	big := []string{"RPUSH", "lq"}
+	for i := range 3000 {
+		big = append(big, fmt.Sprintf("element %d", i))
+	}
+	w.do(big...)
+	big = []string{"ZADD", "zs"}
+	for i := range 1000 {
+		big = append(big, strconv.Itoa(i), fmt.Sprintf("m%d", i))
+	}
+	w.do(big...)
+	for key, want := range map[string]string{"ll": "listpack", "lq": "quicklist", "zl": "listpack", "zs": "skiplist"} {
+		if got := w.do("OBJECT", "ENCODING", key); got != strconv.Quote(want) {
+			t.Fatalf("%s is %s", key, got)
+		}
+	}
+	for _, cmds := range []string{"LPUSH ll x; LPOP ll", "RPUSH ll x; RPOP ll", "LPUSH lq x; LPOP lq", "RPUSH lq x; RPOP lq", "LRANGE ll 0 -1",
+		"LRANGE lq 100 200", "LINDEX lq 700", "LLEN lq", "LSET ll 0 b", "LSET lq 9 elem", "RPOPLPUSH lq lq", "LMOVE ll ll LEFT RIGHT", "LPOS ll b",
+		"ZADD zl 3 a; ZADD zl 1 a", "ZADD zs 3 m9; ZADD zs 9 m9", "ZADD zl GT CH 1.5 a", "ZINCRBY zs 0.5 m100", "ZINCRBY zl 1 a", "ZSCORE zl b", "ZSCORE zs m5",
+		"ZRANK zl b", "ZRANK zs m500", "ZRANGE zs 10 20 WITHSCORES", "ZRANGE zl 0 -1 WITHSCORES", "ZRANGEBYSCORE zs 10 20", "ZRANGEBYSCORE zl (1 3",
+		"ZCOUNT zs (10 300", "ZCARD zs", "ZMSCORE zs m1 m2 x", "ZREM zs x; ZREM zl x"} {
+		var argvs [][][]byte
+		for cmd := range strings.SplitSeq(cmds, ";") {
+			var argv [][]byte
+			for _, f := range strings.Fields(cmd) {
+				argv = append(argv, []byte(f))
+			}
+			argvs = append(argvs, argv)
+		}
+		run := func() {
+			for _, argv := range argvs {
+				w.c.Effects = w.c.Effects[:0]
+				w.run(argv...)
+			}
+		}
+		run()
+		if n := testing.AllocsPerRun(100, run); n != 0 {
+			t.Errorf("%s allocates %v times", cmds, n)
+		}
+	}
+}
+
+// ZSCAN meets every member that stays, while others come and go, and
+// ZRANDMEMBER gives what it promises: different members for a positive count,
+// each of them with about the same chance.
+func TestLargeSortedSet(t *testing.T) {
+	w := newWorld(t)
+	add := []string{"ZADD", "z"}
+	for i := range 2000 {
+		add = append(add, strconv.Itoa(i%100), fmt.Sprintf("stay%d", i))
+	}
+	w.do(add...)
+	ask := func(words ...string) resp.Reply {
+		var argv [][]byte
+		for _, s := range words {
+			argv = append(argv, []byte(s))
+		}
+		return decode(t, w.run(argv...))
+	}
+
+	seen := map[string]string{}
+	rnd := rand.New(rand.NewPCG(1, 2))
+	calls := 0
+	for cursor := "0"; ; calls++ {
+		r := ask("ZSCAN", "z", cursor, "COUNT", "20", "MATCH", "stay*")
+		if cursor = r.Elems[0].Text(); len(r.Elems[1].Elems) > 200 {
+			t.Errorf("ZSCAN COUNT 20 gives %d members", len(r.Elems[1].Elems)/2)
+		}
+		for e := r.Elems[1].Elems; len(e) > 0; e = e[2:] {
+			seen[e[0].Text()] = e[1].Text()
+		}
+		for range 50 { // enough to resize the table on the way
+			if i := rnd.IntN(4000); calls < 60 {
+				w.do("ZADD", "z", "7", fmt.Sprintf("other%d", i))
+			} else {
+				w.do("ZREM", "z", fmt.Sprintf("other%d", i))
+			}
+		}
+		if cursor == "0" {
+			break
+		}
+	}
+	for i := range 2000 {
+		if got, want := seen[fmt.Sprintf("stay%d", i)], strconv.Itoa(i%100); got != want {
+			t.Errorf("ZSCAN: member stay%d has %q, want %q", i, got, want)
+		}
+	}
+	w.check()
+
+	w.do("ZREMRANGEBYSCORE", "z", "10", "inf") // 200 stay, and others of score 7
+	w.do("ZREMRANGEBYSCORE", "z", "7", "7")
+	n := 180
+	if got := w.do("ZCARD", "z"); got != fmt.Sprintf(":%d", n) {
+		t.Fatalf("ZCARD %s, want %d", got, n)
+	}
+	for _, count := range []int{1, 5, 100, 179, 180, 500} {
+		r := ask("ZRANDMEMBER", "z", strconv.Itoa(count))
+		different := map[string]bool{}
+		for _, e := range r.Elems {
+			different[e.Text()] = true
+		}
+		if want := min(count, n); len(r.Elems) != want || len(different) != want {
+			t.Errorf("ZRANDMEMBER %d gives %d members, %d different", count, len(r.Elems), len(different))
+		}
+	}
+	for _, count := range []string{"5", "120", "-40"} {
+		drawn, total := map[string]int{}, 0
+		for range 400 {
+			for _, e := range ask("ZRANDMEMBER", "z", count).Elems {
+				drawn[e.Text()]++
+				total++
+			}
+		}
+		// The chance that a fair draw leaves this band is below 1e-9.
+		for m, k := range drawn {
+			if mean := float64(total) / float64(n); float64(k) > 3*mean+25 {
+				t.Errorf("ZRANDMEMBER %s: %s drawn %d times, the mean is %.0f", count, m, k, mean)
+			}
+		}
+		if len(drawn) < n-3 {
+			t.Errorf("ZRANDMEMBER %s: only %d of %d ever drawn of %d", count, len(drawn), n, total)
+		}
+	}
+}
