@@ -11,7 +11,7 @@ import (
 // and in the end all agree and serve (invariants 1, 3, 4, 18). Package sim does
 // this at length, with loss, clock skew and lost saves.
 func TestChaos(t *testing.T) {
-	seeds := 12
+	seeds := 8
 	if testing.Short() {
 		seeds = 3
 	}

@@ -351,3 +351,43 @@ func TestAnnounce(t *testing.T) {
 	w.until(5*testTimeout, "own ip learnt from the socket", func() bool { return p.m.self.addr.IP == p.ip })
 	w.until(5*testTimeout, "hostname cleared", func() bool { return w.sees(1, 0).hostname == "" })
 }
+
+// Row 41: a replica that does not know its primary's address starts replicating
+// when it learns it.
+func TestReplicationStartsWhenAddressIsKnown(t *testing.T) {
+	l := newLab(t, []labNode{
+		{name: "a", flags: FlagReplica, primary: "b"},
+		{name: "b", flags: FlagPrimary | FlagNoAddr, epoch: 2, slots: third(1)},
+		{name: "c", flags: FlagPrimary, epoch: 3, slots: third(2)},
+	})
+	l.run(500)
+	if f, ok := effectOf[Follow](l); ok {
+		t.Fatalf("follows %+v", f)
+	}
+	m := l.msg("b", TypePing)
+	m.IP = "10.0.5.5"
+	l.recv("b", m)
+	l.run(TickPeriod)
+	if f, ok := effectOf[Follow](l); !ok || f.Primary != nid("b") || f.IP != "10.0.5.5" || f.Port != 7000 {
+		t.Errorf("follow %+v %v", f, ok)
+	}
+}
+
+// With tls-cluster the ports of headers are the other way round, and
+// tls-replication picks the TLS port.
+func TestTLSPorts(t *testing.T) {
+	w := newCluster(t, []int{1, 0, 0}, func(_ int, s *Settings) {
+		s.TLSCluster, s.TLSReplication = true, true
+		s.Ports = Addr{Port: 6000, TLSPort: 7000, BusPort: 17000}
+	})
+	w.run(2 * testTimeout)
+	want := Addr{IP: "10.0.0.1", Port: 6000, TLSPort: 7000, BusPort: 17000}
+	for i := 1; i < 4; i++ {
+		if got := w.sees(i, 0).addr; got != want {
+			t.Errorf("node %d sees %+v, want %+v", i, got, want)
+		}
+	}
+	if f, _ := lastFollow(w.peers[3]); f.Port != 7000 {
+		t.Errorf("replicates from port %d, want the TLS port", f.Port)
+	}
+}

@@ -80,8 +80,8 @@ func TestWakeGuardAfterRestart(t *testing.T) {
 	for i := range 3 {
 		w.restart(i)
 	}
-	if d := w.until(20000, "ok after a restart of all", w.settled); d > writableDelay+2*TickPeriod {
-		t.Errorf("ok %d ms after the restart of all, want %d", d, writableDelay)
+	if d := w.until(20000, "ok after a restart of all", w.settled); d > DefaultSettings().StartDelay+2*TickPeriod {
+		t.Errorf("ok %d ms after the restart of all, want %d", d, DefaultSettings().StartDelay)
 	}
 }
 

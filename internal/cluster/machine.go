@@ -308,7 +308,7 @@ func (m *Machine) takeLocal(in Local) {
 func (m *Machine) begin(now Times) {
 	now.Mono = max(now.Mono, m.now.Mono, 1)
 	m.now = now
-	if m.cfg.WakeGuard && m.lastTick != 0 && now.Mono-m.lastTick > max(m.cfg.NodeTimeout, minWakeGap)+TickPeriod {
+	if m.cfg.WakeGuard && m.lastTick != 0 && now.Mono-m.lastTick > m.cfg.WakeGap() {
 		m.woke()
 	}
 }

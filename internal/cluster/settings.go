@@ -70,6 +70,10 @@ type Settings struct {
 	CrashDetection bool
 	RefusedPeriod  Millis
 
+	// StartDelay is how long a primary stays in state fail after its first tick,
+	// so that it may hear that it was replaced. New clusters may do with less.
+	StartDelay Millis
+
 	// DisableRandomPing skips 5.2 step 3 (DEBUG DISABLE-CLUSTER-RANDOM-PING).
 	DisableRandomPing bool
 
@@ -102,6 +106,7 @@ func DefaultSettings() Settings {
 		RetryWithinTimeout:     true,
 		WakeGuard:              true,
 		RefusedPeriod:          300,
+		StartDelay:             2000,
 	}
 }
 
@@ -110,7 +115,6 @@ const (
 	minHandshakeTimeout Millis = 1000 // handshakes live max(T, this)
 	randomPingTicks            = 10   // ticks between two random pings
 	randomPingDraws            = 5
-	writableDelay       Millis = 2000 // a primary stays in state fail after start
 	minRejoinDelay      Millis = 500
 	maxRejoinDelay      Millis = 5000
 	migrationDelay      Millis = 5000 // of continuous orphanhood
@@ -122,6 +126,11 @@ const (
 	minWakeGap          Millis = 1000 // a shorter gap between ticks is no pause
 	voteSpacingTimeouts        = 2
 )
+
+// WakeGap is the time without a Tick that counts as a pause (WakeGuard). A
+// driver whose clients run beside it refuses their commands, too, once its last
+// Tick is older than this: on waking they may come before the machine's step.
+func (s *Settings) WakeGap() Millis { return max(s.NodeTimeout, minWakeGap) + TickPeriod }
 
 func (s *Settings) handshakeTimeout() Millis { return max(s.NodeTimeout, minHandshakeTimeout) }
 

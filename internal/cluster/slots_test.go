@@ -274,8 +274,8 @@ func TestState(t *testing.T) {
 		t.Fatalf("ok at once after start")
 	}
 	d := w.until(5000, "node 0 ok again", func() bool { return w.peers[0].m.state == StateOK })
-	if d < writableDelay {
-		t.Errorf("ok %d ms after start at %d, want at least %d", d, start, writableDelay)
+	if d < DefaultSettings().StartDelay {
+		t.Errorf("ok %d ms after start at %d, want at least %d", d, start, DefaultSettings().StartDelay)
 	}
 	w.run(2 * testTimeout)
 	w.partition([]int{0}, []int{1, 2})

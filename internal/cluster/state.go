@@ -65,7 +65,7 @@ func (m *Machine) evaluate() {
 	}
 	// The size above is kept even now, unlike elsewhere: with the size of a
 	// node just started, one vote would pass for a quorum.
-	if m.self.isPrimary() && m.state == StateFail && now-m.firstEval < writableDelay {
+	if m.self.isPrimary() && m.state == StateFail && now-m.firstEval < m.cfg.StartDelay {
 		return
 	}
 	if reachable < m.quorum() {
