@@ -31,5 +31,6 @@ func Specs() []*command.Spec {
 		hashSpecs(),
 		setSpecs(),
 		hyperLogLogSpecs(),
+		geoSpecs(),
 	)
 }
