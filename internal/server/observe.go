@@ -64,6 +64,7 @@ func (s *Server) shutdown(how admin.Shutdown, failed func()) {
 	go func() {
 		s.engine.Pause("shutdown", 1<<62, false)
 		if how.Save || !how.NoSave && len(s.Config.Save.Get()) > 0 {
+			s.saver.Stop() // a background save would be in the way
 			s.Log.Info("Saving the final RDB snapshot before exiting.")
 			if err := s.saver.Save(); err != nil {
 				s.Log.Warn("Error trying to save the DB, can't exit.", "err", err)
@@ -132,6 +133,7 @@ func (s *Server) followConfig() {
 		s.net.SetLimits(l)
 		return nil
 	}, "client-output-buffer-limit")
+	c.OnChanges(s.relisten, "port", "bind")
 	if s.bus != nil {
 		c.OnChanges(func([]config.Change) error {
 			go s.bus.Reconfigure() // it waits for the data side, and CONFIG SET may run under its locks

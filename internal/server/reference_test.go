@@ -316,6 +316,39 @@ func TestSettingsTakeEffect(t *testing.T) {
 	}
 }
 
+// Goal: CONFIG SET port moves the listener; connections stay, a port that is in
+// use leaves all as it was.
+func TestPortMoves(t *testing.T) {
+	p := start(t, serverCommand)
+	_, old, _ := net.SplitHostPort(p.c.RemoteAddr().String())
+	next := freePort(t)
+	if got := p.raw(t, "CONFIG", "SET", "port", next); got != "+OK\r\n" {
+		t.Fatalf("CONFIG SET port: %q", got)
+	}
+	if err := ping(next); err != nil {
+		t.Errorf("new port: %v", err)
+	}
+	if ping(old) == nil {
+		t.Error("the old port still answers")
+	}
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	_, busy, _ := net.SplitHostPort(taken.Addr().String())
+	want := "-ERR CONFIG SET failed (possibly related to argument 'port') - Unable to listen on this port. Check server logs.\r\n"
+	if got := p.raw(t, "CONFIG", "SET", "bind", "127.0.0.1", "port", busy); got != strings.Replace(want, "'port'", "'bind'", 1) && got != want {
+		t.Errorf("CONFIG SET to a port in use: %q", got)
+	}
+	if got := p.raw(t, "CONFIG", "GET", "port"); !strings.Contains(got, next) {
+		t.Errorf("port is %q, want %s again", got, next)
+	}
+	if err := ping(next); err != nil {
+		t.Errorf("after the failure: %v", err)
+	}
+}
+
 // Goal: SHUTDOWN NOSAVE ends the process with code 0 and the connection without
 // a reply; the file of the data set is not written, with SAVE it is.
 func TestShutdownCommand(t *testing.T) {

@@ -10,7 +10,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"math"
 	"sync"
@@ -49,7 +48,8 @@ type Server struct {
 	saver  *persist.Saver
 	repl   *repl.Repl
 
-	observer *observe.Observer
+	observer  *observe.Observer
+	listeners listeners
 
 	stop context.CancelCauseFunc
 	wg   sync.WaitGroup
@@ -161,21 +161,6 @@ func (s *Server) netOptions() netio.Options {
 		KeepAlive:   func() time.Duration { return time.Duration(c.TCPKeepalive.Get()) * time.Second },
 		QueryLimit:  c.ClientQueryBufferLimit.Get,
 	}
-}
-
-func (s *Server) listen() error {
-	c := s.Config
-	if port := c.Port.Get(); port != 0 {
-		if _, err := s.net.ListenTCP(c.Bind.Get(), int(port), int(c.TCPBacklog.Get()), nil); err != nil {
-			return err
-		}
-	}
-	if path := c.UnixSocket.Get(); path != "" {
-		if _, err := s.net.ListenUnix(path, fs.FileMode(c.UnixSocketPerm.Get())); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // cron does the periodic work of a node, ten times a second.
