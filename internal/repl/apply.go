@@ -31,12 +31,12 @@ func (l *link) fullSync(next *snapshot, s *Settings) error {
 	var body io.Reader
 	var limited *io.LimitedReader // of a snapshot whose size is told
 	mark, isEOF := strings.CutPrefix(text, "$EOF:")
+	kind := "streamed RDB from master with EOF"
 	switch {
 	case text[0] == '-':
 		return fmt.Errorf("%w: MASTER aborted replication with an error: %s", errRefused, printable(text[1:]))
 	case isEOF && len(mark) == 40:
 		body = l.br
-		r.slog.Info("MASTER <-> REPLICA sync: receiving streamed RDB from master with EOF to parser")
 	case text[0] == '$':
 		n, err := strconv.ParseInt(text[1:], 10, 64)
 		if err != nil || n < 0 {
@@ -44,10 +44,29 @@ func (l *link) fullSync(next *snapshot, s *Settings) error {
 		}
 		f.syncTotal.Store(n)
 		limited = &io.LimitedReader{R: l.br, N: n}
-		body = limited
-		r.slog.Info(fmt.Sprintf("MASTER <-> REPLICA sync: receiving %d bytes from master to parser", n))
+		body, mark = limited, ""
+		kind = strconv.FormatInt(n, 10) + " bytes from master"
 	default:
 		return fmt.Errorf("%w: Bad protocol from MASTER, the first byte is not '$' (we received '%s'), are you sure the host and port are right?", errRefused, printable(text))
+	}
+	body = counted{body, f}
+	if s.LoadFromSocket || r.o.NewSpool == nil {
+		r.slog.Info("MASTER <-> REPLICA sync: receiving " + kind + " to parser")
+	} else {
+		r.slog.Info("MASTER <-> REPLICA sync: receiving " + kind + " to disk")
+		spool, err := r.o.NewSpool()
+		if err != nil {
+			return fmt.Errorf("repl: place for a snapshot: %w", err)
+		}
+		defer spool.Close()
+		size, err := receive(spool, body, mark)
+		if err != nil {
+			return fmt.Errorf("repl: receiving a snapshot: %w", err)
+		}
+		// From here on it is as if the primary had told the size.
+		isEOF = false
+		limited = &io.LimitedReader{R: io.NewSectionReader(spool, 0, size), N: size}
+		body = limited
 	}
 
 	r.slog.Info("MASTER <-> REPLICA sync: Flushing old data")
@@ -56,7 +75,7 @@ func (l *link) fullSync(next *snapshot, s *Settings) error {
 	}
 	r.dropData(s)
 	r.slog.Info("MASTER <-> REPLICA sync: Loading DB in memory")
-	stats, rest, err := l.load(counted{body, f})
+	stats, rest, err := l.load(body)
 	if err == nil && isEOF {
 		var got [40]byte
 		body = io.MultiReader(bytes.NewReader(rest), l.br)
@@ -97,6 +116,34 @@ func (l *link) fullSync(next *snapshot, s *Settings) error {
 		r.slog.Info("MASTER <-> REPLICA sync: Finished with success")
 	}
 	return err
+}
+
+// receive copies a snapshot into spool up to the end of src, or up to and
+// without mark, behind which the primary sends nothing for now. It returns the
+// size of the snapshot.
+func receive(spool Spool, src io.Reader, mark string) (size int64, err error) {
+	buf := make([]byte, 40+streamBuffer) // the first 40: the last ones before
+	for {
+		n, err := src.Read(buf[40:])
+		if n > 0 {
+			if _, err := spool.Write(buf[40 : 40+n]); err != nil {
+				return 0, err
+			}
+			size += int64(n)
+			copy(buf, buf[n:n+40])
+			if mark != "" && size >= 40 && string(buf[:40]) == mark {
+				return size - 40, nil
+			}
+		}
+		switch {
+		case err == io.EOF && mark == "":
+			return size, nil
+		case err == io.EOF:
+			return 0, io.ErrUnexpectedEOF
+		case err != nil:
+			return 0, err
+		}
+	}
 }
 
 // dropData empties the data set and forgets the history it belonged to. It
@@ -240,7 +287,7 @@ func (a *applier) batch(buf []byte) (used int, err error) {
 			whole, db = at, before
 			if tap != nil && len(a.tapped) > 0 {
 				r.log.mu.Lock()
-				tap(a.tapDB, db, a.tapped)
+				tap(a.tapDB, db, a.tapped, a.base+int64(whole))
 				r.log.mu.Unlock()
 				a.tapped = a.tapped[:0]
 			}

@@ -10,9 +10,9 @@ import (
 
 // Tap takes the effects of commands for another consumer than replicas, the
 // append-only file: the first of cmds wants database db, the last leaves last
-// selected. It runs under slot locks and Log's, must not block, and borrows
-// cmds.
-type Tap func(db, last int, cmds []byte)
+// selected, end is the replication offset past them. It runs under Log's lock
+// and usually slot locks, must not block, and borrows cmds.
+type Tap func(db, last int, cmds []byte, end int64)
 
 // Log is the one ordered stream of effects, with the name and the length of
 // the history it is part of. A primary makes the stream (Append); a replica
@@ -49,7 +49,7 @@ type reader struct {
 func newLog() *Log { return &Log{id: newID(), id2: noID, second: -1, db: -1, whole: true} }
 
 // Append implements engine.Log. It copies cmds and returns the offset just past
-// them. On a replica, or when nobody takes the stream, the offset stays.
+// them. On a replica, or when nobody takes the effects, the offset stays.
 func (l *Log) Append(db, last int, cmds []byte) (end int64) {
 	l.mu.Lock()
 	if !l.following && l.back.Active() {
@@ -61,7 +61,10 @@ func (l *Log) Append(db, last int, cmds []byte) (end int64) {
 		l.append(cmds)
 	}
 	if l.tap != nil {
-		l.tap(db, last, cmds)
+		if !l.following && !l.back.Active() {
+			l.off++ // only to order what is on disk (replication, 14.1)
+		}
+		l.tap(db, last, cmds, l.off)
 	}
 	end = l.off
 	l.mu.Unlock()

@@ -66,6 +66,7 @@ func unquote(s string) string {
 }
 
 func TestRedisFollowsUs(t *testing.T) {
+	t.Parallel()
 	p := newNode(t, nil)
 	redis := redisServer(t)
 	fill(p.client(), 2000)
@@ -95,6 +96,7 @@ func TestRedisFollowsUs(t *testing.T) {
 }
 
 func TestWeFollowRedis(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []string{"yes", "no"} {
 		t.Run("diskless "+mode, func(t *testing.T) {
 			redis := redisServer(t, "--repl-diskless-sync", mode)
@@ -128,6 +130,7 @@ func TestWeFollowRedis(t *testing.T) {
 // Redis P, replicas: us and a second Redis. We are promoted: the second Redis
 // continues with us by our second id; then P comes back as our replica.
 func TestRedisSiblingContinuesAfterOurPromotion(t *testing.T) {
+	t.Parallel()
 	p, sibling, a := redisServer(t), redisServer(t), newNode(t, nil)
 	pc, sc := dialPort(t, p.port), dialPort(t, sibling.port)
 	fill(pc, 100)

@@ -38,10 +38,14 @@ type Settings struct {
 	ReadOnly   bool // replica-read-only
 	ServeStale bool // replica-serve-stale-data
 	LazyFlush  bool // replica-lazy-flush
-	Announced  bool // replica-announced
-	Priority   int  // replica-priority
-	Compress   bool // rdbcompression
-	Checksum   bool // rdbchecksum
+	// LoadFromSocket says that a snapshot is loaded while it arrives, the old
+	// data being dropped first (repl-diskless-load). Otherwise the old data is
+	// served until the new is here; that takes a Spool.
+	LoadFromSocket bool
+	Announced      bool // replica-announced
+	Priority       int  // replica-priority
+	Compress       bool // rdbcompression
+	Checksum       bool // rdbchecksum
 }
 
 // DefaultSettings are the documented defaults, but for a backlog of 10 MB and no

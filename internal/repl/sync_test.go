@@ -53,6 +53,7 @@ func fill(c *client, n int) {
 // The data set of a replica that came while writes went on is the primary's,
 // and replicas that ask together share one snapshot.
 func TestFullSyncDuringWrites(t *testing.T) {
+	t.Parallel()
 	p, a, b := newNode(t, nil), newNode(t, nil), newNode(t, nil)
 	fill(p.client(), 3000)
 	var on atomic.Bool
@@ -85,6 +86,7 @@ func follow(t testing.TB, p *node, replicas ...*node) {
 // A link that breaks, in the middle of transactions too, costs no full sync, no
 // change and no repetition.
 func TestPartialSyncAfterCut(t *testing.T) {
+	t.Parallel()
 	p, a := newNode(t, nil), newNode(t, nil)
 	follow(t, p, a)
 	var on atomic.Bool
@@ -108,6 +110,7 @@ func TestPartialSyncAfterCut(t *testing.T) {
 
 // A replica that was away for longer than the backlog reaches needs everything.
 func TestFullSyncForLackOfBacklog(t *testing.T) {
+	t.Parallel()
 	p, a := newNode(t, func(s *Settings) { s.BacklogSize = 16 << 10 }), newNode(t, nil)
 	follow(t, p, a)
 	a.links.cut(true)
@@ -126,6 +129,7 @@ func TestFullSyncForLackOfBacklog(t *testing.T) {
 // After a failover the sibling continues with the promoted replica, and so does
 // the old primary if nothing was written to it.
 func TestPromotionContinues(t *testing.T) {
+	t.Parallel()
 	p, a, b := newNode(t, nil), newNode(t, nil), newNode(t, nil)
 	follow(t, p, a, b)
 	fill(p.client(), 300)
@@ -154,6 +158,7 @@ func TestPromotionContinues(t *testing.T) {
 // An old primary that went on writing alone has a history that the new one does
 // not share: it must take the new one's data.
 func TestDivergedPrimaryGetsFullSync(t *testing.T) {
+	t.Parallel()
 	p, a := newNode(t, nil), newNode(t, nil)
 	follow(t, p, a)
 	fill(p.client(), 10)
@@ -171,6 +176,7 @@ func TestDivergedPrimaryGetsFullSync(t *testing.T) {
 
 // A chain P <- A <- B shares id and offset; when A is promoted B continues.
 func TestChain(t *testing.T) {
+	t.Parallel()
 	p, a, b := newNode(t, nil), newNode(t, nil), newNode(t, nil)
 	follow(t, p, a)
 	follow(t, a, b)
@@ -196,6 +202,7 @@ func TestChain(t *testing.T) {
 // A sub-replica that comes during the stream gets a snapshot whose offset
 // agrees with its data.
 func TestChainFullSyncDuringStream(t *testing.T) {
+	t.Parallel()
 	p, a, b := newNode(t, nil), newNode(t, nil), newNode(t, nil)
 	fill(p.client(), 1000)
 	follow(t, p, a)
@@ -213,6 +220,7 @@ func TestChainFullSyncDuringStream(t *testing.T) {
 }
 
 func TestWait(t *testing.T) {
+	t.Parallel()
 	p, a := newNode(t, nil), newNode(t, nil)
 	c := p.client()
 	c.want("WAIT 0 1000", ":0")
@@ -248,6 +256,7 @@ func TestWait(t *testing.T) {
 }
 
 func TestMinReplicas(t *testing.T) {
+	t.Parallel()
 	p, a := newNode(t, nil), newNode(t, nil)
 	c := p.client()
 	p.change(func(s *Settings) { s.MinReplicas = 1 })
@@ -260,6 +269,7 @@ func TestMinReplicas(t *testing.T) {
 
 // A silent replica is dropped, a silent primary left.
 func TestRole(t *testing.T) {
+	t.Parallel()
 	p, a := newNode(t, nil), newNode(t, nil)
 	p.client().want("ROLE", `["master" :0 []]`)
 	follow(t, p, a)
@@ -271,6 +281,7 @@ func TestRole(t *testing.T) {
 }
 
 func TestCommandErrors(t *testing.T) {
+	t.Parallel()
 	p := newNode(t, nil)
 	c := p.client()
 	for _, tt := range []struct{ command, reply string }{
@@ -296,6 +307,7 @@ func TestCommandErrors(t *testing.T) {
 
 // FAILOVER hands the role over without losing a write or a full sync.
 func TestFailoverCommand(t *testing.T) {
+	t.Parallel()
 	p, a := newNode(t, nil), newNode(t, nil)
 	follow(t, p, a)
 	fill(p.client(), 50)

@@ -114,6 +114,11 @@ func (r *Repl) park(c *command.Ctx, w *wait, timeoutMs int64, reply func()) {
 	})
 	// The session is not answered before this command has returned.
 	r.mu.Lock()
+	for old := range r.waits {
+		if old.s == w.s { // left over from one that was ended from outside
+			delete(r.waits, old)
+		}
+	}
 	r.waits[w] = struct{}{}
 	r.mu.Unlock()
 	r.askAcks(w.target)
