@@ -19,7 +19,7 @@ func BenchmarkCollections(b *testing.B) {
 		}
 	}
 	for _, size := range []string{"small", "large"} {
-		for _, cmds := range []string{"LPUSH l element:1; RPOP l", "LRANGE l 0 9", "LINDEX l 50", "ZADD z 55.5 member:50; ZADD z 3 member:50",
+		for _, cmds := range []string{"LPUSH l element:1; RPOP l", "LRANGE l 0 99", "LINDEX l 50", "ZADD z 55.5 member:50; ZADD z 3 member:50",
 			"ZINCRBY z 1 member:3", "ZSCORE z member:70", "ZRANK z member:70", "ZRANGE z 40 49 WITHSCORES", "ZRANGEBYSCORE z 40 60 LIMIT 0 10"} {
 			b.Run(size+"/"+cmds, func(b *testing.B) {
 				var argvs [][][]byte

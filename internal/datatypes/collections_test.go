@@ -77,14 +77,23 @@ func TestRandomCollectionsAgainstRedis(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		grammar []string
-	}{{"lists", listGrammar}, {"sorted sets", zsetGrammar}} {
+		proto   int
+	}{{"lists", listGrammar, 2}, {"lists in RESP3", listGrammar, 3},
+		{"sorted sets", zsetGrammar, 2}, {"sorted sets in RESP3", zsetGrammar, 3}} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t)
+			for _, cmd := range []string{"FLUSHALL", "HELLO " + strconv.Itoa(tt.proto)} {
+				r, err := ask.Do(conn, strings.Fields(cmd)...)
+				if err != nil || r.Err() != nil {
+					t.Fatal(cmd, r, err)
+				}
+			}
+			w.c.Proto = tt.proto
 			w.limits.ListSize, w.limits.ZSetEntries, w.limits.ZSetValue = 4, 4, 16
 			w.c.Env.SetLimits(&w.limits)
-			rnd := rand.New(rand.NewPCG(7, uint64(len(tt.grammar))))
+			rnd := rand.New(rand.NewPCG(7, uint64(len(tt.grammar)+tt.proto)))
 			var history []string
-			for n := range 6000 {
+			for n := range 4000 {
 				var argv [][]byte
 				for _, word := range strings.Fields(tt.grammar[rnd.IntN(len(tt.grammar))]) {
 					argv = append(argv, []byte(choose(rnd, word)))
@@ -140,8 +149,16 @@ func (w *world) check() {
 		case store.Skiplist:
 			err = zsetTree(o).Check()
 		case store.Listpack:
-			if err = ds.ValidateLP(o.Bytes()); err == nil && o.Type() == store.ZSet {
-				err = ds.ValidateLPZ(o.Bytes(), true)
+			err = ds.ValidateLP(o.Bytes())
+			n := ds.LP(o.Bytes()).Count()
+			switch {
+			case err != nil:
+			case o.Type() == store.ZSet:
+				if err = ds.ValidateLPZ(o.Bytes(), true); err == nil && n/2 > w.limits.ZSetEntries {
+					err = fmt.Errorf("listpack of %d members", n/2)
+				}
+			case o.Type() == store.List && !ds.ListNodeFits(w.limits.ListSize, len(o.Bytes()), n):
+				err = fmt.Errorf("listpack of %d elements", n)
 			}
 		}
 		if err != nil {

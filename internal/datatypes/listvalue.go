@@ -53,7 +53,7 @@ func listShrink(o *store.Obj, fill int) {
 	}
 	lp, ok := ds.OpenQuicklist(o.Arena(), o.Bytes()).Single()
 	if !ok {
-		return
+		return // also if the only element is so large that it has no listpack
 	}
 	// A limit on elements has none on bytes here, and the other way round.
 	maxBytes, maxCount := math.MaxInt, max(fill, 1)
