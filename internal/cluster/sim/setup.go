@@ -11,7 +11,8 @@ import (
 // that many nodes.
 func (w *World) shape() int {
 	perShard := []int{2, 2, 2, 3, 3, 3, 5, 1}[w.rnd.IntN(8)]
-	return min(max(len(w.nodes)/perShard, 3), len(w.nodes))
+	w.checker.shards = min(max(len(w.nodes)/perShard, 3), len(w.nodes))
+	return w.checker.shards
 }
 
 // slotsOf are the first and last slot of the i-th of n primaries.

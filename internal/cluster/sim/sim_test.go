@@ -40,10 +40,10 @@ func TestWithoutFaults(t *testing.T) {
 	}
 }
 
-// few is n, a quarter of it where the race detector slows everything down.
+// few is n, an eighth of it where the race detector slows everything down.
 func few(n uint64) uint64 {
 	if raceEnabled {
-		return max(n/4, 1)
+		return max(n/8, 1)
 	}
 	return n
 }
@@ -172,18 +172,18 @@ func TestCheckerNotices(t *testing.T) {
 			synced := *n.disk.synced
 			synced.LastVoteEpoch = n.view.CurrentEpoch
 			n.disk.synced = &synced
-			w.checker.sending(n, ack(n, n.view.CurrentEpoch))
+			w.checker.sending(n, w.nodes[5], ack(n, n.view.CurrentEpoch))
 			if w.err != nil {
 				t.Errorf("a first vote: %v", w.err)
 			}
-			w.checker.sending(n, ack(n, n.view.CurrentEpoch))
+			w.checker.sending(n, w.nodes[5], ack(n, n.view.CurrentEpoch))
 		}},
-		{"a vote that is not on disk", "invariant 2", func(w *World, n *node) { w.checker.sending(n, ack(n, n.view.CurrentEpoch)) }},
+		{"a vote that is not on disk", "invariant 2", func(w *World, n *node) { w.checker.sending(n, w.nodes[5], ack(n, n.view.CurrentEpoch)) }},
 		{"an election that is not on disk", "invariant 10", func(w *World, n *node) {
-			w.checker.sending(n, &cluster.Message{Type: cluster.TypeAuthRequest, Sender: n.id, ReplicaOf: id('p'), CurrentEpoch: n.disk.synced.CurrentEpoch + 1})
+			w.checker.sending(n, w.nodes[5], &cluster.Message{Type: cluster.TypeAuthRequest, Sender: n.id, ReplicaOf: id('p'), CurrentEpoch: n.disk.synced.CurrentEpoch + 1})
 		}},
 		{"an epoch that is not on disk", "invariant 10", func(w *World, n *node) {
-			w.checker.sending(n, &cluster.Message{Type: cluster.TypePing, Sender: n.id, ConfigEpoch: n.disk.synced.CurrentEpoch + 1})
+			w.checker.sending(n, w.nodes[5], &cluster.Message{Type: cluster.TypePing, Sender: n.id, ConfigEpoch: n.disk.synced.CurrentEpoch + 1})
 		}},
 		{"currentEpoch falls", "invariant 3", func(w *World, n *node) {
 			edit(w, n, func(v *cluster.View) { v.CurrentEpoch-- })
