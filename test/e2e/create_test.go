@@ -69,7 +69,7 @@ func TestCreateByRedisCLI(t *testing.T) {
 func TestReshardByRedisCLI(t *testing.T) {
 	c := proc.StartCluster(t, 3, 0)
 	from, to := c.Nodes[2], c.Nodes[0] // the slot of {a} is 15495
-	const keys = 100 // all in one slot
+	const keys = 100                   // all in one slot
 	for i := range keys {
 		from.CLI("-c", "SET", fmt.Sprintf("{a}:%d", i), strconv.Itoa(i))
 	}

@@ -209,7 +209,9 @@ func (c *Cluster) Replicas(primary *Node) (nodes []*Node) {
 	return nodes
 }
 
-// Client is a go-redis cluster client, to be closed by the test's end.
+// Client is a go-redis cluster client, closed at the test's end. It looks for a
+// changed topology twice a second: by default it would keep calling a dead
+// primary for a minute, since a refused connection does not make it look.
 func (c *Cluster) Client() *redis.ClusterClient {
 	var addrs []string
 	for _, n := range c.Nodes {
@@ -217,6 +219,7 @@ func (c *Cluster) Client() *redis.ClusterClient {
 	}
 	client := redis.NewClusterClient(&redis.ClusterOptions{
 		Addrs: addrs, DialTimeout: 500 * time.Millisecond, ReadTimeout: time.Second, WriteTimeout: time.Second,
+		DialerRetries: 1, ClusterStateReloadInterval: 500 * time.Millisecond,
 	})
 	c.t.Cleanup(func() { client.Close() })
 	return client
