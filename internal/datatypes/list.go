@@ -4,6 +4,8 @@ import (
 	"math"
 
 	"github.com/skeindb/skein/internal/command"
+	"github.com/skeindb/skein/internal/ds"
+	"github.com/skeindb/skein/internal/resp"
 	"github.com/skeindb/skein/internal/store"
 )
 
@@ -177,11 +179,11 @@ func listSettle(c *command.Ctx, i int, o *store.Obj) {
 // pops would give them.
 func listReplyPopped(c *command.Ctx, o *store.Obj, head bool, n int) {
 	c.Array(n)
-	i := 0
-	if !head {
-		i = -1
+	if head {
+		listReplyRange(c, o, 0, n)
+		return
 	}
-	for l := listAt(o, i, !head); n > 0; n-- {
+	for l := listAt(o, -1, true); n > 0; n-- {
 		replyElem(c, l.elem())
 		l.next()
 	}
@@ -278,13 +280,48 @@ func lrange(c *command.Ctx) {
 	}
 	first, n := clampRange(start, stop, listLen(o))
 	c.Array(n)
+	listReplyRange(c, o, first, n)
+}
+
+// listReplyRange replies with n elements from index first on, a node at a time:
+// much of LRANGE is this loop.
+func listReplyRange(c *command.Ctx, o *store.Obj, first, n int) {
 	if n == 0 {
 		return
 	}
-	for l := listAt(o, first, false); n > 0; n-- {
-		replyElem(c, l.elem())
-		l.next()
+	if o.Encoding() == store.Listpack {
+		p := ds.LP(o.Bytes())
+		listReplyRun(c, p, p.Seek(first), n)
+		return
 	}
+	for it := ds.OpenQuicklist(o.Arena(), o.Bytes()).Iter(first, false); n > 0; {
+		if p, off, ok := it.Run(); ok {
+			k := listReplyRun(c, p, off, n)
+			it.SkipRun(k)
+			n -= k
+		} else {
+			replyElem(c, it.Elem())
+			it.Next()
+			n--
+		}
+	}
+}
+
+// listReplyRun replies with up to n elements of a listpack from off on and
+// returns how many there were.
+func listReplyRun(c *command.Ctx, p ds.LP, off, n int) int {
+	buf := c.Buf
+	i := 0
+	for end := p.End(); i < n && off < end; i++ {
+		if e := p.Get(off); e.IsInt {
+			buf = resp.AppendBulkInt(buf, e.Int)
+		} else {
+			buf = resp.AppendBulk(buf, e.Str)
+		}
+		off = p.After(off)
+	}
+	c.Buf = buf
+	return i
 }
 
 // listIndex reads the index in argument 2 of a list that exists; it replies

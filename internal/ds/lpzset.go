@@ -92,7 +92,8 @@ func LPZSet(b Buf, member []byte, score float64) (added, changed bool) {
 		return true, false
 	}
 	scoreOff := p.After(off)
-	if p.ZScore(scoreOff) == score {
+	old := p.ZScore(scoreOff)
+	if old == score {
 		return false, false
 	}
 	if p.zFits(off, member, score) {
@@ -102,7 +103,10 @@ func LPZSet(b Buf, member []byte, score float64) (added, changed bool) {
 		return false, true
 	}
 	LPDelete(b, off, 2)
-	LPZInsert(b, member, score)
+	if score < old {
+		off = lpHeader
+	}
+	lpzInsertFrom(b, off, member, score) // what is before off is lower
 	return false, true
 }
 
@@ -124,9 +128,12 @@ func (p LP) zFits(off int, member []byte, score float64) bool {
 }
 
 // LPZInsert adds a member known to be absent in its place.
-func LPZInsert(b Buf, member []byte, score float64) {
+func LPZInsert(b Buf, member []byte, score float64) { lpzInsertFrom(b, lpHeader, member, score) }
+
+// lpzInsertFrom is LPZInsert with a position below which its place cannot be.
+func lpzInsertFrom(b Buf, off int, member []byte, score float64) {
 	p := LP(b.Bytes())
-	off, end := lpHeader, p.End()
+	end := p.End()
 	if last := p.Last(); last >= 0 && p.ZScore(last) < score {
 		off = end // appending in order is common
 	}

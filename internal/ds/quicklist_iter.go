@@ -77,6 +77,24 @@ func (it *ListIter) Next() {
 	it.node, it.off = n.next(), lpHeader
 }
 
+// Run returns the listpack that the element lies in and its position there, so
+// that a caller can read the rest of a node in one loop; ok is false for an
+// element that is a node of its own. SkipRun then moves on.
+func (it *ListIter) Run() (p LP, off int, ok bool) {
+	n := it.q.node(it.node)
+	if n.plain() {
+		return nil, 0, false
+	}
+	return n.data(), it.off, true
+}
+
+// SkipRun moves a forward iterator to the first element of the next node; rest
+// is the number of elements from the present one to the end of its node.
+func (it *ListIter) SkipRun(rest int) {
+	it.idx += rest
+	it.node, it.off = it.q.node(it.node).next(), lpHeader
+}
+
 // enterLast goes to the last element of node r.
 func (it *ListIter) enterLast(r mem.Ref) {
 	it.node = r

@@ -319,3 +319,43 @@ func TestQuicklistAllocs(t *testing.T) {
 	}
 	q.Free()
 }
+
+// Reading a list by runs gives what reading it element by element does, from any
+// start, and leaves the iterator where it is fit for changes.
+func TestQuicklistRuns(t *testing.T) {
+	a := newArena(t)
+	q := InitQuicklist(a, make([]byte, QuicklistHeader))
+	var want []string
+	for i := range 300 {
+		e := fmt.Sprintf("element %d", i)
+		if i%37 == 5 {
+			e += strings.Repeat(".", 9000) // a node of its own
+		}
+		q.PushTail([]byte(e), 4)
+		want = append(want, e)
+	}
+	for _, start := range []int{0, 1, 4, 5, 6, 150, 298, 299} {
+		var got []string
+		for it := q.Iter(start, false); it.Valid(); {
+			if it.Index() != start+len(got) {
+				t.Fatalf("from %d: index %d after %d elements", start, it.Index(), len(got))
+			}
+			p, off, ok := it.Run()
+			if !ok {
+				got = append(got, string(it.Elem().Append(nil)))
+				it.Next()
+				continue
+			}
+			k := 0
+			for ; off < p.End(); off = p.After(off) {
+				got = append(got, string(p.AppendElem(nil, off)))
+				k++
+			}
+			it.SkipRun(k)
+		}
+		if !slices.Equal(got, want[start:]) {
+			t.Errorf("from %d: %d elements by runs, want %d", start, len(got), len(want)-start)
+		}
+	}
+	q.Free()
+}
