@@ -31,7 +31,23 @@ ZRANGESTORE z z i i|ZRANGESTORE z z a a BYSCORE LIMIT 0 c|ZUNIONSTORE z 2 z z|ZU
 ZINTERSTORE z 2 z z|ZDIFFSTORE z 2 z z|ZUNION 3 z z t WITHSCORES|ZINTER 2 z z WITHSCORES|ZINTER 2 t z|ZDIFF 2 z z WITHSCORES|ZINTERCARD 2 z z LIMIT c|
 SADD t m|SREM t m|DEL z|COPY z z REPLACE|ZADD x 0 m 0 m|ZREM x m m|ZRANGEBYLEX x l l|ZRANGEBYLEX x l l LIMIT c i|ZREVRANGEBYLEX x l l|ZLEXCOUNT x l l|
 ZRANGE x l l BYLEX REV|ZREMRANGEBYLEX x l l|ZRANGE x 0 -1`, "|")
+
+	hashGrammar = strings.Split(`HSET h m m|HSET h m m m m m m|HSET h m s m s|HMSET h m s|HSETNX h m s|HGET h m|HMGET h m m m|HDEL h m|HDEL h m m m m m|
+HLEN h|HEXISTS h m|HSTRLEN h m|HGETALL h|HKEYS h|HVALS h|HINCRBY h m i|HINCRBY h m i|HINCRBY h m 9223372036854775807|HINCRBYFLOAT h m s|
+HINCRBYFLOAT h m f|HINCRBYFLOAT h m f|HSCAN h 0 COUNT 1000|HSCAN h 0 MATCH 1* COUNT 1000|HRANDFIELD h 1000|HRANDFIELD h 1000 WITHVALUES|HRANDFIELD h 0|
+COPY h h REPLACE|DEL h|EXISTS h h|TYPE h`, "|")
+
+	setGrammar = strings.Split(`SADD y m|SADD y m m m|SADD y i i i i|SREM y m|SREM y m m m m|SMOVE y y m|SMOVE y y m|SISMEMBER y m|SMISMEMBER y m i m|SCARD y|
+SMEMBERS y|SINTER y y|SINTER y y y|SUNION y y y|SDIFF y y|SDIFF y y y|SINTERSTORE y y y|SUNIONSTORE y y y|SDIFFSTORE y y y|SINTERCARD 2 y y LIMIT c|
+SINTERCARD 3 y y y|SRANDMEMBER y 1000|SRANDMEMBER y 0|SPOP y 1000|SPOP y 0|SSCAN y 0 COUNT 1000|SSCAN y 0 MATCH 1* COUNT 1000|COPY y y REPLACE|DEL y`, "|")
+
+	hllGrammar = strings.Split(`PFADD v w w w w w w w w|PFADD v w|PFADD v|PFCOUNT v|PFCOUNT v v|PFCOUNT v v v|PFMERGE v v|PFMERGE v v v|GET v|STRLEN v|
+PFDEBUG ENCODING v|PFDEBUG TODENSE u|PFADD u w w w w|PFCOUNT u v|PFMERGE u v|PFMERGE u u v|GET u|DEL u`, "|")
 )
+
+// unordered are the commands whose replies may come in any order.
+var unordered = map[string]bool{"HGETALL": true, "HKEYS": true, "HVALS": true, "HSCAN": true, "HRANDFIELD": true, "SMEMBERS": true,
+	"SINTER": true, "SUNION": true, "SDIFF": true, "SRANDMEMBER": true, "SPOP": true, "SSCAN": true}
 
 // choose makes up what a word of a grammar stands for.
 func choose(rnd *rand.Rand, word string) string {
@@ -43,7 +59,7 @@ func choose(rnd *rand.Rand, word string) string {
 		return strconv.Itoa(rnd.IntN(12))
 	}
 	switch word {
-	case "k", "z", "x", "t":
+	case "k", "z", "x", "t", "h", "y", "v", "u":
 		return fmt.Sprintf("{%s}%d", word, rnd.IntN(3))
 	case "e", "m":
 		return member()
@@ -61,6 +77,10 @@ func choose(rnd *rand.Rand, word string) string {
 		return pick("0", "1", "1", "2", "-3", "0.5", "-1.25", "1e6", "inf", "-inf", strconv.Itoa(rnd.IntN(10)))
 	case "a":
 		return pick("", "(") + pick("-inf", "+inf", "0", "1", "2", "5", "0.5", "-3")
+	case "f":
+		return pick("0.1", "0.2", "-0.3", "3.0e3", "-1e-5", "1.000000000000000005", "inf", "x", strconv.FormatFloat(rnd.NormFloat64()*100, 'g', 2+rnd.IntN(12), 64))
+	case "w":
+		return strconv.Itoa(rnd.IntN(20000))
 	case "l":
 		return pick("-", "+", "["+member(), "("+member(), "["+member())
 	}
@@ -72,14 +92,17 @@ func choose(rnd *rand.Rand, word string) string {
 // time, and compares the replies and, where 7.0 has the same, the encodings. The
 // structures are checked as they go.
 func TestRandomCollectionsAgainstRedis(t *testing.T) {
-	conn := referenceServer(t, "--list-max-listpack-size", "4", "--zset-max-listpack-entries", "4", "--zset-max-listpack-value", "16")
+	conn := referenceServer(t, "--list-max-listpack-size", "4", "--zset-max-listpack-entries", "4", "--zset-max-listpack-value", "16",
+		"--hash-max-listpack-entries", "4", "--hash-max-listpack-value", "16", "--set-max-intset-entries", "6")
 	ask := resp.NewReader(conn)
 	for _, tt := range []struct {
 		name    string
 		grammar []string
 		proto   int
 	}{{"lists", listGrammar, 2}, {"lists in RESP3", listGrammar, 3},
-		{"sorted sets", zsetGrammar, 2}, {"sorted sets in RESP3", zsetGrammar, 3}} {
+		{"sorted sets", zsetGrammar, 2}, {"sorted sets in RESP3", zsetGrammar, 3},
+		{"hashes", hashGrammar, 2}, {"hashes in RESP3", hashGrammar, 3}, {"sets", setGrammar, 2}, {"sets in RESP3", setGrammar, 3},
+		{"HyperLogLogs", hllGrammar, 2}} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t)
 			for _, cmd := range []string{"FLUSHALL", "HELLO " + strconv.Itoa(tt.proto)} {
@@ -90,10 +113,15 @@ func TestRandomCollectionsAgainstRedis(t *testing.T) {
 			}
 			w.c.Proto = tt.proto
 			w.limits.ListSize, w.limits.ZSetEntries, w.limits.ZSetValue = 4, 4, 16
+			w.limits.HashEntries, w.limits.HashValue, w.limits.SetEntries, w.limits.SetIntset = 4, 16, 4, 6
 			w.c.Env.SetLimits(&w.limits)
 			rnd := rand.New(rand.NewPCG(7, uint64(len(tt.grammar)+tt.proto)))
 			var history []string
-			for n := range 4000 {
+			rounds := 4000
+			if tt.name == "HyperLogLogs" {
+				rounds = 1000 // replies of 12 KB
+			}
+			for n := range rounds {
 				var argv [][]byte
 				for _, word := range strings.Fields(tt.grammar[rnd.IntN(len(tt.grammar))]) {
 					argv = append(argv, []byte(choose(rnd, word)))
@@ -117,7 +145,8 @@ func TestRandomCollectionsAgainstRedis(t *testing.T) {
 				if replies > 1 {
 					r = r.Elems[0]
 				}
-				want, got := show(r, false), show(decode(t, w.run(argv...)), false)
+				anyOrder := unordered[string(argv[0])]
+				want, got := show(r, anyOrder), show(decode(t, w.run(argv...)), anyOrder)
 				if got != want {
 					t.Fatalf("command %d: %q\n got %s\nwant %s\nafter\n%s", n, argv, got, want, strings.Join(history[max(0, len(history)-15):], "\n"))
 				}
@@ -125,7 +154,7 @@ func TestRandomCollectionsAgainstRedis(t *testing.T) {
 					w.check()
 				}
 			}
-			for _, z := range []string{"{z}0", "{z}1", "{z}2", "{x}0"} {
+			for _, z := range []string{"{z}0", "{z}1", "{z}2", "{x}0", "{h}0", "{h}1", "{h}2", "{v}0"} {
 				r, err := ask.Do(conn, "OBJECT", "ENCODING", z)
 				if err != nil {
 					t.Fatal(err)
@@ -148,6 +177,12 @@ func (w *world) check() {
 			err = ds.OpenQuicklist(o.Arena(), o.Bytes()).Check()
 		case store.Skiplist:
 			err = zsetTree(o).Check()
+		case store.Hashtable:
+			err = ds.OpenTable(o.Arena(), o.Bytes()).Check()
+		case store.Intset:
+			if err = ds.ValidateIntset(o.Bytes()); err == nil && setLen(o) > w.limits.SetIntset {
+				err = fmt.Errorf("intset of %d members", setLen(o))
+			}
 		case store.Listpack:
 			err = ds.ValidateLP(o.Bytes())
 			n := ds.LP(o.Bytes()).Count()
@@ -157,6 +192,8 @@ func (w *world) check() {
 				if err = ds.ValidateLPZ(o.Bytes(), true); err == nil && n/2 > w.limits.ZSetEntries {
 					err = fmt.Errorf("listpack of %d members", n/2)
 				}
+			case o.Type() == store.Set && n > w.limits.SetEntries, o.Type() == store.Hash_ && n/2 > w.limits.HashEntries:
+				err = fmt.Errorf("listpack of %d elements", n)
 			case o.Type() == store.List && !ds.ListNodeFits(w.limits.ListSize, len(o.Bytes()), n):
 				err = fmt.Errorf("listpack of %d elements", n)
 			}
