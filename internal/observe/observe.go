@@ -4,7 +4,7 @@
 // the bus, connections) it asks through the functions in Options.
 //
 // Read observe.go, info.go, sections.go, sampler.go, slowlog.go, latency.go,
-// memory.go, metrics.go, system.go. Methods may be called from any goroutine.
+// memory.go, usage.go, metrics.go, page.go, system.go. Methods may be called from any goroutine.
 package observe
 
 import (
@@ -31,6 +31,10 @@ type Options struct {
 	// Sections written by their owners: lines "name:value\r\n".
 	Persistence func() string
 	Replication func() string
+
+	// ClusterInfo is the text of CLUSTER INFO, for the metrics; nil in
+	// standalone mode.
+	ClusterInfo func() string
 
 	Repl    func() Repl    // counters of replication for section Stats
 	Buffers func() Buffers // memory outside the data

@@ -15,7 +15,7 @@ import (
 
 // newObserver makes what INFO and its kin look through.
 func (s *Server) newObserver() *observe.Observer {
-	return observe.New(observe.Options{
+	o := observe.Options{
 		Config: s.Config, Heap: s.heap, RunID: s.RunID, Build: Version, Commit: commit(),
 		Net: func() observe.Net {
 			n := s.net.Stats()
@@ -25,7 +25,11 @@ func (s *Server) newObserver() *observe.Observer {
 		Persistence: func() string { return s.saver.Info() },
 		Replication: func() string { return s.repl.Info() },
 		Repl:        s.replCounters,
-	})
+	}
+	if s.Config.ClusterEnabled.Get() {
+		o.ClusterInfo = func() string { return s.bus.InfoText() }
+	}
+	return observe.New(o)
 }
 
 // operatorSpecs are the commands about the node itself.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"slices"
@@ -313,6 +314,24 @@ func TestSettingsTakeEffect(t *testing.T) {
 	var event strings.Builder
 	if err := sub.value(&event); err != nil || !strings.Contains(event.String(), "noticed") {
 		t.Errorf("event %q, %v", event.String(), err)
+	}
+}
+
+// Goal: metrics-port answers with the node's own figures.
+func TestMetricsPort(t *testing.T) {
+	port := freePort(t)
+	p := start(t, serverCommand, "--metrics-port", port, "--bind", "127.0.0.1", "-::1")
+	p.raw(t, "SET", "k", "v")
+	for path, want := range map[string]string{"/metrics": "redis_db_keys{db=\"db0\"} 1\n", "/": "<title>Skein master on port"} {
+		r, err := http.Get("http://127.0.0.1:" + port + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(r.Body)
+		r.Body.Close()
+		if err != nil || r.StatusCode != http.StatusOK || !strings.Contains(string(text), want) {
+			t.Errorf("GET %s: %v %d, no %q in\n%s", path, err, r.StatusCode, want, text)
+		}
 	}
 }
 

@@ -112,6 +112,9 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 			return err
 		}
 	}
+	if err := s.serveMetrics(ctx); err != nil {
+		return err
+	}
 	s.wg.Add(1)
 	go s.cron(ctx)
 	ready()
