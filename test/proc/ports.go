@@ -39,6 +39,20 @@ func Port(t testing.TB) int {
 	return 0
 }
 
+// Ports returns the first of n ports in a row that are free as Port says.
+func Ports(t testing.TB, n int) int {
+	t.Helper()
+	for first := Port(t); ; first = Port(t) {
+		last := first
+		for last < first+n-1 && last+1 == Port(t) {
+			last++
+		}
+		if last == first+n-1 {
+			return first
+		}
+	}
+}
+
 func free(port int) bool {
 	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {

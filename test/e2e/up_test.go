@@ -1,0 +1,187 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/skeindb/skein/test/proc"
+)
+
+// output collects what a program prints while it runs.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}
+
+// upRun is a running "skein up".
+type upRun struct {
+	cmd *exec.Cmd
+	out *output
+}
+
+func startUp(t *testing.T, args ...string) *upRun {
+	t.Helper()
+	u := &upRun{out: &output{}}
+	u.cmd = exec.Command(proc.Binary(t), append([]string{"up"}, args...)...)
+	u.cmd.Stdout, u.cmd.Stderr = u.out, u.out
+	if err := u.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if u.cmd.ProcessState == nil { // it kills its nodes as it ends
+			u.cmd.Process.Signal(syscall.SIGTERM)
+			u.cmd.Wait()
+		}
+		if t.Failed() {
+			t.Logf("skein up %v:\n%s", args, u.out)
+		}
+	})
+	return u
+}
+
+// waitLine waits for output that matches and returns the match.
+func (u *upRun) waitLine(t *testing.T, pattern string) []string {
+	t.Helper()
+	re := regexp.MustCompile(pattern)
+	var m []string
+	proc.Wait(t, proc.Patience, fmt.Sprintf("skein up prints %q", pattern), func() string {
+		if m = re.FindStringSubmatch(u.out.String()); m == nil {
+			return "it has printed:\n" + u.out.String()
+		}
+		return ""
+	})
+	return m
+}
+
+// "skein up" has a cluster ready in three seconds, the first time and after
+// Ctrl-C, the second time with the same node ids and data; a node that dies is
+// started again.
+func TestUp(t *testing.T) {
+	dir, port := t.TempDir(), proc.Ports(t, 6)
+	args := []string{"--port", strconv.Itoa(port), "--dir", dir}
+	ctx := context.Background()
+	ids := func() string {
+		c := redis.NewClient(&redis.Options{Addr: "127.0.0.1:" + strconv.Itoa(port)})
+		defer c.Close()
+		text, err := c.ClusterNodes(ctx).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := map[string]bool{}
+		for line := range strings.Lines(text) {
+			f := strings.Fields(line)
+			found[f[1]+" "+f[0]] = true
+		}
+		return fmt.Sprint(found) // maps print in order
+	}
+	var before string
+	for start := range 2 {
+		u := startUp(t, args...)
+		m := u.waitLine(t, `cluster is ready after ([0-9.]+) s; connect with: (redis-cli -c -p \d+)`)
+		took, err := strconv.ParseFloat(m[1], 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("start %d: ready after %v s", start+1, took)
+		if limit := 3.0; took > limit && !testing.Short() { // the race detector makes it slower
+			t.Errorf("start %d: ready after %v s, want less than %v", start+1, took, limit)
+		}
+		if want := "redis-cli -c -p " + strconv.Itoa(port); m[2] != want {
+			t.Errorf("advice %q, want %q", m[2], want)
+		}
+		for i := range 6 {
+			if !strings.Contains(u.out.String(), strconv.Itoa(port+i)) {
+				t.Errorf("no line about node %d", port+i)
+			}
+		}
+		client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:" + strconv.Itoa(port)}})
+		for i := range 300 {
+			key := fmt.Sprintf("key:%d", i)
+			if start == 0 {
+				if err := client.Set(ctx, key, i, 0).Err(); err != nil {
+					t.Fatalf("SET %s: %v", key, err)
+				}
+			} else if v, err := client.Get(ctx, key).Int(); err != nil || v != i {
+				t.Fatalf("GET %s after the second start = %d, %v", key, v, err)
+			}
+		}
+		client.Close()
+		if start == 0 {
+			before = ids()
+		} else if after := ids(); after != before {
+			t.Errorf("nodes at the second start:\n%s\nat the first:\n%s", after, before)
+		}
+		u.cmd.Process.Signal(syscall.SIGINT)
+		u.waitLine(t, `all nodes have stopped`)
+		if err := u.cmd.Wait(); err != nil {
+			t.Errorf("skein up after Ctrl-C: %v", err)
+		}
+		for i := range 6 {
+			if _, err := redis.NewClient(&redis.Options{Addr: fmt.Sprintf("127.0.0.1:%d", port+i), MaxRetries: -1, DialerRetries: 1}).Ping(ctx).Result(); err == nil {
+				t.Errorf("node %d still answers after Ctrl-C", port+i)
+			}
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, strconv.Itoa(port), "nodes.conf")); err != nil {
+		t.Error(err)
+	}
+}
+
+// A node of "skein up" that dies comes back, and so does the cluster.
+func TestUpRestartsNodes(t *testing.T) {
+	port := proc.Ports(t, 3)
+	u := startUp(t, "--port", strconv.Itoa(port), "--dir", t.TempDir(), "--replicas", "0", "--", "--cluster-node-timeout", "2000")
+	u.waitLine(t, `cluster is ready after`)
+	c := redis.NewClient(&redis.Options{Addr: "127.0.0.1:" + strconv.Itoa(port), Protocol: 2, MaxRetries: -1, DialTimeout: time.Second})
+	defer c.Close()
+	ctx := context.Background()
+	info, err := c.Info(ctx, "server").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(`process_id:(\d+)`).FindStringSubmatch(info)
+	if m == nil {
+		t.Fatalf("no process_id in INFO:\n%s", info)
+	}
+	pid, _ := strconv.Atoi(m[1])
+	syscall.Kill(pid, syscall.SIGKILL)
+	proc.Wait(t, proc.Patience, "the node is back in a cluster in order", func() string {
+		text, err := c.Info(ctx, "server").Result()
+		if err != nil {
+			return err.Error()
+		}
+		if strings.Contains(text, "process_id:"+m[1]+"\r\n") {
+			return "the old process lives"
+		}
+		state, err := c.ClusterInfo(ctx).Result()
+		if err != nil || !strings.Contains(state, "cluster_state:ok") {
+			return fmt.Sprintf("%v %s", err, state)
+		}
+		return ""
+	})
+}
