@@ -12,6 +12,7 @@ func (m *Machine) tick() {
 	orphans, maxReplicas, ownReplicas := m.tickPings()
 
 	s := m.self
+	m.flatten()
 	if s.isReplica() && s.primary != nil && m.follows.IsZero() && s.primary.addr.IP != "" && !s.primary.is(FlagNoAddr) {
 		m.follow(false)
 	}

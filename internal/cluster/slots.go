@@ -176,17 +176,30 @@ func (m *Machine) takeRole(sender *node, msg *Message) (stale bool) {
 		return false
 	}
 	m.setPrimary(sender, x)
-	if p := m.self.primary; p != nil && p.primary != nil && p.primary != m.self {
-		top := p.primary
-		m.event(LevelInfo, "own primary became a replica, following its primary", top)
-		m.becomeReplica(top, true, top.shard != m.self.shard)
-	}
+	m.flatten()
 	if sender.shard != x.shard {
 		sender.shard = x.shard
 		m.changed(sender)
 	}
 	m.save(false)
 	return false
+}
+
+// flatten makes self follow the top of its shard when its primary is a replica
+// of another node (7.5 rule 2.2). The tick looks again, for news of a long chain
+// may come in any order.
+func (m *Machine) flatten() {
+	p := m.self.primary
+	if p == nil || p.primary == nil || p.primary == m.self {
+		return
+	}
+	top := p.top()
+	if top == p || top == m.self || top.inHandshake() {
+		return
+	}
+	m.event(LevelInfo, "own primary is a replica, following the top of its chain", top)
+	m.becomeReplica(top, true, top.shard != m.self.shard)
+	m.save(true)
 }
 
 // makePrimary turns another node into a primary.
@@ -365,12 +378,22 @@ func (m *Machine) recvUpdate(sender *node, msg *Message) {
 		m.event(LevelDebug, "UPDATE about this node ignored", sender)
 		return
 	}
-	if n.configEpoch >= u.ConfigEpoch {
-		return
+	switch {
+	case n.configEpoch > u.ConfigEpoch:
+	case n.configEpoch < u.ConfigEpoch:
+		if !n.isPrimary() {
+			m.makePrimary(n)
+		}
+		m.learnEpoch(n, u.ConfigEpoch)
+		m.claim(n, u.ConfigEpoch, u.Slots)
+	case n.isPrimary() && !n.slots.contains(u.Slots):
+		// The epoch came without the slots, in the header of a replica of n; if
+		// n is dead this is the only word about what it won. What the message
+		// leaves out says nothing: it may be older than what we know.
+		known := *u.Slots
+		for slot := range n.slots.All() {
+			known.Add(slot)
+		}
+		m.claim(n, u.ConfigEpoch, &known)
 	}
-	if !n.isPrimary() {
-		m.makePrimary(n)
-	}
-	m.learnEpoch(n, u.ConfigEpoch)
-	m.claim(n, u.ConfigEpoch, u.Slots)
 }

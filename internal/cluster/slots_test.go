@@ -137,7 +137,7 @@ func TestUpdate(t *testing.T) {
 	if l.m.self.slotCount != before || l.m.self.configEpoch != 1 {
 		t.Errorf("UPDATE about self obeyed")
 	}
-	send("f", 5, slotRange(0, SlotCount-1))
+	send("f", 4, slotRange(0, SlotCount-1))
 	if l.m.self.slotCount != before {
 		t.Errorf("old UPDATE obeyed")
 	}
@@ -307,5 +307,47 @@ func TestState(t *testing.T) {
 		if got := l.m.state == StateOK; got == full {
 			t.Errorf("full coverage %v, an owner failed: ok %v", full, got)
 		}
+	}
+}
+
+// An epoch may be known before the slots won with it; an UPDATE with that very
+// epoch brings them, and takes nothing away.
+func TestUpdateWithKnownEpoch(t *testing.T) {
+	l := observerLab(t)
+	r := l.node("r")
+	m := l.msg("c", TypePing) // c says that r is its primary, of epoch 20
+	m.ReplicaOf, m.ConfigEpoch, m.Slots, m.CurrentEpoch = r.id, 20, nil, 20
+	l.recv("c", m)
+	if !r.isPrimary() || r.configEpoch != 20 || r.slotCount != 0 {
+		t.Fatalf("r: %04x, epoch %d", r.flags, r.configEpoch)
+	}
+	update := func(slots *SlotSet) {
+		m := l.msg("b", TypeUpdate)
+		m.Update = &Update{ConfigEpoch: 20, Node: r.id, Slots: slots}
+		l.recv("b", m)
+	}
+	first := l.node("c").slots.Next(0)
+	update(slotRange(first, first+9))
+	update(slotRange(first+5, first+19))
+	if r.slotCount != 20 || l.m.unclaimed(first) {
+		t.Errorf("r has %d slots, want 20, all claimed", r.slotCount)
+	}
+}
+
+// A chain of replicas whose news come in the worst order ends at its top.
+func TestLongChainFlattened(t *testing.T) {
+	l := newLab(t, []labNode{
+		{name: "a", flags: FlagReplica, primary: "b"},
+		{name: "b", flags: FlagPrimary, epoch: 2},
+		{name: "c", flags: FlagPrimary, epoch: 3},
+		{name: "d", flags: FlagPrimary, epoch: 4, slots: third(0)},
+	})
+	l.m.setPrimary(l.node("c"), l.node("d"))
+	l.node("c").flags ^= FlagPrimary | FlagReplica
+	l.m.setPrimary(l.node("b"), l.node("c"))
+	l.node("b").flags ^= FlagPrimary | FlagReplica
+	l.run(TickPeriod)
+	if l.m.self.primary != l.node("d") {
+		t.Errorf("follows %v, want d", l.m.self.primary.id)
 	}
 }

@@ -164,6 +164,19 @@ func (s *SlotSet) Equal(o *SlotSet) bool {
 	return *s == *o
 }
 
+// contains tells whether all slots of o are in s.
+func (s *SlotSet) contains(o *SlotSet) bool {
+	if o == nil {
+		return true
+	}
+	for i := range o {
+		if o[i]&^s.byte(i) != 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // Next returns the first slot >= from in the set, or -1.
 func (s *SlotSet) Next(from int) int {
 	if s == nil || from >= SlotCount {
