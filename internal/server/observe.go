@@ -118,7 +118,7 @@ func (s *Server) followConfig() {
 		s.env.SetLimits(l)
 		return nil
 	}, "hash-max-listpack-entries", "hash-max-listpack-value", "set-max-intset-entries", "set-max-listpack-entries", "set-max-listpack-value",
-		"zset-max-listpack-entries", "zset-max-listpack-value", "list-max-listpack-size", "list-compress-depth", "proto-max-bulk-len",
+		"zset-max-listpack-entries", "zset-max-listpack-value", "list-max-listpack-size", "list-compress-depth", "hll-sparse-max-bytes", "proto-max-bulk-len",
 		"lazyfree-lazy-user-del", "lazyfree-lazy-expire", "lazyfree-lazy-server-del", "lazyfree-lazy-user-flush")
 	follow(func() error {
 		f, err := engine.ParseNotify(c.NotifyKeyspaceEvents.Get().String())
