@@ -25,6 +25,10 @@ func (s *Server) newObserver() *observe.Observer {
 		Persistence: func() string { return s.saver.Info() },
 		Replication: func() string { return s.repl.Info() },
 		Repl:        s.replCounters,
+		Buffers: func() observe.Buffers {
+			total, forReplicas := s.repl.Buffered()
+			return observe.Buffers{Backlog: total - forReplicas, Replicas: forReplicas}
+		},
 	}
 	if s.Config.ClusterEnabled.Get() {
 		o.ClusterInfo = func() string { return s.bus.InfoText() }

@@ -190,7 +190,12 @@ MEMORY USAGE nosuch SAMPLES -1
 MEMORY PURGE
 COMMAND FOO
 COMMAND INFO nosuch
-COMMAND INFO config|get slowlog|len latency|latest memory|usage debug time shutdown
+COMMAND INFO config|get config|set config|rewrite config|resetstat config|help debug time shutdown lolwut info
+COMMAND INFO slowlog|get slowlog|len slowlog|reset slowlog|help latency|doctor latency|graph latency|histogram latency|history
+COMMAND INFO latency|latest latency|reset latency|help memory|doctor memory|malloc-stats memory|purge memory|stats memory|usage memory|help
+COMMAND INFO command|count command|docs command|getkeys command|getkeysandflags command|info command|list command|help
+COMMAND INFO module|list module|load module|loadex module|unload module|help
+COMMAND INFO acl|cat acl|whoami acl|users acl|list acl|getuser acl|genpass acl|log acl|dryrun acl|help
 COMMAND DOCS nosuch
 COMMAND COUNT x
 COMMAND LIST FILTERBY foo bar
@@ -218,6 +223,11 @@ GET pop:99
 GET key:4
 DBSIZE
 DEBUG DIGEST
+DEBUG RELOAD
+DEBUG DIGEST
+DEBUG RELOAD NOSAVE
+DBSIZE
+DEBUG RELOAD FOO
 DEBUG DIGEST-VALUE pop:1 long:2 nosuch
 DEBUG SDSLEN nosuch
 DEBUG OBJECT nosuch

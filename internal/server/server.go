@@ -171,6 +171,7 @@ func (s *Server) cron(ctx context.Context) {
 	defer s.wg.Done()
 	t := time.NewTicker(100 * time.Millisecond)
 	defer t.Stop()
+	events := s.observer.Recorder()
 	for {
 		select {
 		case <-ctx.Done():
@@ -181,8 +182,10 @@ func (s *Server) cron(ctx context.Context) {
 		s.saver.Tick()
 		s.observer.Tick()
 		if s.env.Limits().ActiveExpire {
-			until := time.Now().Add(25 * time.Millisecond)
+			began := time.Now()
+			until := began.Add(25 * time.Millisecond)
 			s.engine.ExpireCycle(func() bool { return time.Now().After(until) })
+			events.Event("expire-cycle", time.Since(began))
 		}
 	}
 }
