@@ -27,6 +27,7 @@ type vote struct {
 type checkState struct {
 	lastClaim  map[cluster.NodeID]*cluster.SlotSet // what each primary last said it owns
 	superseded int64                               // when another was elected in its place, 0 = not
+	okSince    int64                               // when its cluster state became ok
 	successor  uint64                              // with this epoch
 	running    int64                               // since when it runs without long pause
 	fresh      map[cluster.NodeID]bool             // who sent something since then; nil once a majority did
@@ -140,8 +141,9 @@ func (c *checker) viewChanged(n *node, old *cluster.View) {
 	if v.LastVoteEpoch < old.LastVoteEpoch {
 		w.fail(n, "2", "lastVoteEpoch fell from %d to %d", old.LastVoteEpoch, v.LastVoteEpoch)
 	}
-	if w.opt.Trace != nil && v.State != old.State {
+	if v.State != old.State {
 		w.tracef(n, "state %d, size %d", v.State, v.Size)
+		n.state.okSince = w.now
 	}
 	was := old.Myself()
 	took := was.Flags.Has(cluster.FlagReplica) && me.Flags.Has(cluster.FlagPrimary)
@@ -215,10 +217,10 @@ func common(a, b *cluster.SlotSet) bool {
 
 // serving checks at a tick that a primary that takes writes may (14, 25). It has
 // heard from a majority of primaries since it was started, or woke from a pause
-// longer than T. And when a successor was elected in its place it has stopped:
-// cut off from a majority it notices by itself, else it is told. Pings are T/2
-// apart and given up after T; slow hosts, drifting clocks and long-broken
-// connections take the rest.
+// longer than T. And when a successor was elected in its place it stops: cut off
+// from a majority it notices by itself, else it is told. Pings are T/2 apart and
+// given up after T; slow hosts, drifting clocks and long-broken connections take
+// the rest.
 func (c *checker) serving(n *node) {
 	v, s := n.view, &n.state
 	if s.fresh != nil && v.State == cluster.StateOK && !v.Mine.Empty() {
@@ -243,7 +245,7 @@ func (c *checker) serving(n *node) {
 		s.superseded = 0
 		return
 	}
-	since := max(s.superseded, s.running)
+	since := max(s.superseded, s.running, s.okSince)
 	if limit := 2*int64(c.w.cfg.NodeTimeout)*ms + 3*second; v.State == cluster.StateOK && c.w.now-since > limit {
 		c.w.fail(n, "14", "still serves %d ms after its successor was elected", (c.w.now-since)/ms)
 	}
