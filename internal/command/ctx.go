@@ -88,6 +88,7 @@ type Ctx struct {
 	MayBlock bool // not in a transaction, a script, or from the primary
 	Retry    bool // a blocked command is run again
 	LogOn    bool // someone takes the log of effects: propagate
+	NoTouch  bool // CLIENT NO-TOUCH: lookups are no accesses; the engine sets it, Reset leaves it
 
 	Keys []Key // the command's keys, in order
 
@@ -192,7 +193,9 @@ func (c *Ctx) Find(i int, o *store.Obj) bool {
 		return false
 	}
 	c.Hits++
-	o.Touch(c.Second())
+	if !c.NoTouch {
+		o.Touch(c.Second())
+	}
 	return true
 }
 
@@ -239,7 +242,9 @@ func (c *Ctx) FindWrite(i int, o *store.Obj) bool {
 		return false
 	}
 	c.DB.Write(o)
-	o.Touch(c.Second())
+	if !c.NoTouch {
+		o.Touch(c.Second())
+	}
 	return true
 }
 

@@ -91,7 +91,10 @@ func exists(c *command.Ctx) {
 func touch(c *command.Ctx) {
 	n := int64(0)
 	for i := 1; i < len(c.Argv); i++ {
-		n += boolInt(c.Find(i, c.Obj(0)))
+		if o := c.Obj(0); c.Find(i, o) {
+			o.Touch(c.Second()) // even after CLIENT NO-TOUCH
+			n++
+		}
 	}
 	c.Int(n)
 }

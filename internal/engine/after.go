@@ -80,7 +80,7 @@ func (e *Engine) carry(in uint32, by *Session, changes []command.Change) {
 			e.waiters.signal(ch.DB, ch.Key)
 		}
 		if in&interestTracking != 0 {
-			e.tracking.invalidate(by, ch.Key)
+			e.invalidate(by, ch.Key)
 		}
 		if in&interestNotify != 0 && ch.Event != "" {
 			e.notifyEvent(by, ch)

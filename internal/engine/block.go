@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -14,17 +13,21 @@ import (
 // reading (to notice a client that leaves). A command that changes one of the
 // keys marks it ready, and once its own locks are released its goroutine runs
 // the parked commands again, in the order in which they came, on behalf of
-// their sessions.
+// their sessions. The reply stays in the session's buffer: the connection's
+// goroutine, kicked, sends it as it sends every reply, after what must be
+// durable first.
 //
-// The state of a session says who owns its Ctx:
+// The state of a session says who owns it (its Ctx, its replies):
 //
 //	idle     its own goroutine
 //	arming   its own goroutine, parked already but still finishing its batch
 //	parked   nobody; whoever moves it on owns it
-//	serving  the goroutine that runs the command again
+//	serving  the goroutine that moves it on
 //
-// A waker that meets an arming session leaves missed set, and the session looks
-// at it once it is parked.
+// Whoever wants something of a blocked session (look again, time out, end with
+// an error) leaves the wish in want. If the session is parked he then serves
+// it; else the owner finds the wish before it lets go. Nobody ever waits for an
+// owner, but for Close.
 const (
 	blockIdle = iota
 	blockArming
@@ -32,27 +35,46 @@ const (
 	blockServing
 )
 
+// Wishes.
+const (
+	wantRetry   = 1 << iota // a key has changed
+	wantCustom              // Wake
+	wantRecheck             // role or slots have changed
+	wantTimeout             // end as after the timeout
+	wantError               // end with an error
+	wantGone                // the connection is gone
+)
+
 type blockState struct {
-	parked     atomic.Bool // state is not idle
-	state      atomic.Int32
-	missed     atomic.Bool
+	parked atomic.Bool // state is not idle
+
+	mu        sync.Mutex // guards state, want, errText and thenClose; a leaf
+	idle      sync.Cond  // state became idle
+	state     int
+	want      uint8
+	errText   string
+	thenClose bool
+
+	// The owner's.
 	deadlineMs int64
 	nullArray  bool
+	asking     bool // the command came with ASKING
 	planned    planned
 	keys       []dbKey
-	sinceMs    int64
 	custom     func(timedOut bool) // WAIT and the like: no keys; gives the reply
+	again      command.Block       // what execute says when a retry must wait for the end of a pause
 }
 
 // park is called under the slot locks of the blocking command.
 func (s *Session) park(b *command.Block) {
 	bs, c := &s.blocked, &s.ctx
-	if bs.state.Load() == blockServing {
+	if c.Retry {
 		return // run again and still nothing
 	}
 	argv := copyArgs(c.Argv)
 	bs.planned = planned{spec: c.Spec, argv: argv}
-	bs.deadlineMs, bs.nullArray, bs.sinceMs = b.DeadlineMs, b.NullArray, c.Now
+	bs.deadlineMs, bs.nullArray = b.DeadlineMs, b.NullArray
+	bs.asking = s.flags&flagAsking != 0
 	bs.keys = bs.keys[:0]
 	for _, a := range b.Args {
 		id := dbKey{s.dbIndex, string(argv[a])}
@@ -65,150 +87,241 @@ func (s *Session) park(b *command.Block) {
 }
 
 func (s *Session) startPark() {
-	// Earlier replies go first: the reply to this command will be pushed.
-	if len(s.out.Buf) > 0 {
-		s.conn.Push(s.out.Buf)
-		s.out.Buf = s.out.Buf[:0]
-	}
-	s.blocked.missed.Store(false)
-	s.blocked.state.Store(blockArming)
-	s.blocked.parked.Store(true)
+	bs := &s.blocked
+	bs.mu.Lock()
+	bs.state, bs.want, bs.thenClose = blockArming, 0, false
+	bs.parked.Store(true)
+	bs.mu.Unlock()
 	s.e.Stats.blocked.Add(1)
 }
 
 // ParkUntil parks the session without keys, for commands such as WAIT: until
 // the deadline passes (0: never), or Wake is called. reply then writes the
-// answer, from whichever goroutine it is.
+// answer, from whichever goroutine it is; it is called once in any case, even
+// if the answer is an error instead or nobody is left to hear it.
 func (s *Session) ParkUntil(deadlineMs int64, reply func(timedOut bool)) {
 	s.blocked.custom = reply
 	s.blocked.deadlineMs = deadlineMs
 	s.blocked.keys = s.blocked.keys[:0]
 	s.blocked.planned = planned{spec: s.ctx.Spec}
-	s.blocked.sinceMs = s.ctx.Now
 	s.startPark()
 	s.e.waiters.addCustom(s)
 }
 
 // Wake ends ParkUntil; any goroutine. It does nothing for a session that is not
 // parked so.
-func (s *Session) Wake() {
-	s.blocked.missed.Store(true)
-	if s.blocked.state.CompareAndSwap(blockParked, blockServing) {
-		s.finishCustom(false)
-	}
-}
+func (s *Session) Wake() { s.ask(wantCustom, "", false) }
 
-func (s *Session) finishCustom(timedOut bool) {
-	reply := s.blocked.custom
-	if reply == nil { // woken by mistake: parked on keys
-		s.blocked.state.Store(blockParked)
-		return
+// Unblock ends a blocked command from another goroutine: like a timeout, or
+// with an error reply; then, if closing is set, the connection is closed. It
+// reports whether the session was blocked. It takes no slot locks.
+func (s *Session) Unblock(errText string, closing bool) bool {
+	if errText == "" {
+		return s.ask(wantTimeout, "", closing)
 	}
-	reply(timedOut)
-	s.unpark()
-}
-
-// arm ends the arming state; the batch is over.
-func (s *Session) arm() {
-	bs := &s.blocked
-	if bs.state.Load() != blockArming {
-		return
-	}
-	bs.state.Store(blockParked)
-	if bs.missed.Swap(false) {
-		if bs.custom != nil {
-			s.Wake()
-		} else {
-			s.e.retry(s)
-		}
-	}
-}
-
-// unpark returns the Ctx to the session's own goroutine, with the reply
-// written. The caller is in the serving state.
-func (s *Session) unpark() {
-	bs := &s.blocked
-	s.e.waiters.remove(s)
-	bs.custom = nil
-	bs.planned = planned{}
-	s.e.Stats.blocked.Add(-1)
-	if len(s.out.Buf) > 0 {
-		if s.flags&(flagReplyOff|flagReplySkip) == 0 {
-			s.conn.Push(s.out.Buf)
-		}
-		s.out.Buf = s.out.Buf[:0]
-	}
-	bs.parked.Store(false)
-	bs.state.Store(blockIdle)
-	s.conn.Kick()
-}
-
-// own moves a parked session to serving and reports whether it was parked; it
-// waits for another goroutine that is just serving it.
-func (s *Session) own() bool {
-	for {
-		switch s.blocked.state.Load() {
-		case blockIdle:
-			return false
-		case blockParked:
-			if s.blocked.state.CompareAndSwap(blockParked, blockServing) {
-				return true
-			}
-		default:
-			runtime.Gosched()
-		}
-	}
+	return s.ask(wantError, errText, closing)
 }
 
 // TimedOut ends a blocked command whose deadline has passed, with null.
 func (s *Session) TimedOut() {
-	if s.blocked.deadlineMs == 0 || s.e.Now() < s.blocked.deadlineMs || !s.own() {
-		return
+	if s.Parked() && s.blocked.deadlineMs != 0 && s.e.Now() >= s.blocked.deadlineMs {
+		s.ask(wantTimeout, "", false)
 	}
-	s.answerNull()
 }
 
-func (s *Session) answerNull() {
-	switch {
-	case s.blocked.custom != nil:
-		s.finishCustom(true)
+// ask leaves a wish with a blocked session and, if the session is parked,
+// fulfils it. It returns false if the session is not blocked.
+func (s *Session) ask(want uint8, errText string, thenClose bool) bool {
+	bs := &s.blocked
+	if !bs.parked.Load() {
+		return false
+	}
+	bs.mu.Lock()
+	if bs.state == blockIdle {
+		bs.mu.Unlock()
+		return false
+	}
+	bs.want |= want
+	if errText != "" {
+		bs.errText = errText
+	}
+	bs.thenClose = bs.thenClose || thenClose
+	mine := bs.state == blockParked
+	if mine {
+		bs.state = blockServing
+	}
+	bs.mu.Unlock()
+	if mine {
+		s.serve()
+	}
+	return true
+}
+
+// arm ends the arming state; the batch is over. Wishes that came in the
+// meantime are fulfilled, those of keys in the order of the keys' lists.
+func (s *Session) arm() {
+	bs := &s.blocked
+	bs.mu.Lock()
+	if bs.state != blockArming {
+		bs.mu.Unlock()
 		return
-	case s.blocked.nullArray:
+	}
+	retry := bs.want&wantRetry != 0
+	bs.want &^= wantRetry
+	if bs.want == 0 {
+		bs.state = blockParked
+		bs.mu.Unlock()
+	} else {
+		bs.state = blockServing
+		bs.mu.Unlock()
+		s.serve()
+	}
+	if retry {
+		s.e.waiters.signalFor(s)
+	}
+	if s.e.waiters.ready.Load() != 0 {
+		s.e.serveReady()
+	}
+}
+
+// serve fulfils the wishes left with a session in the serving state, until it
+// is answered or nothing is left to do.
+func (s *Session) serve() {
+	bs := &s.blocked
+	for {
+		bs.mu.Lock()
+		want := bs.want
+		bs.want = 0
+		text := bs.errText
+		if want == 0 {
+			bs.state = blockParked
+			bs.mu.Unlock()
+			return
+		}
+		bs.mu.Unlock()
+		if s.fulfil(want, text) {
+			s.unpark()
+			return
+		}
+	}
+}
+
+// fulfil does what is wanted and reports whether the command is answered.
+func (s *Session) fulfil(want uint8, errText string) (answered bool) {
+	bs := &s.blocked
+	if want&wantGone != 0 {
+		if bs.custom != nil {
+			bs.custom(true)
+		}
+		return true
+	}
+	s.holdPushes()
+	if want&wantRetry != 0 && bs.custom == nil && s.retry() {
+		return true
+	}
+	if want&wantCustom != 0 && bs.custom != nil {
+		bs.custom(false)
+		return true
+	}
+	if want&wantRecheck != 0 && bs.custom == nil && s.recheck() {
+		return true
+	}
+	switch {
+	case want&wantError != 0:
+		if bs.custom != nil { // it has its own to end; what it says is not wanted
+			mark := len(s.out.Buf)
+			bs.custom(true)
+			s.out.Buf = s.out.Buf[:mark]
+		}
+		s.out.Error(errText)
+		s.e.Stats.CountError(errText)
+	case want&wantTimeout == 0:
+		s.releasePushes()
+		return false
+	case bs.custom != nil:
+		bs.custom(true)
+	case bs.nullArray:
 		s.out.NullArray()
 	default:
 		s.out.Null()
 	}
-	s.unpark()
+	return true
 }
 
-// Unblock ends a blocked command from another goroutine: like a timeout, or
-// with an error reply; then, if closing is set, the connection is closed. It
-// reports whether the session was blocked.
-func (s *Session) Unblock(errText string, closing bool) bool {
-	if s.blocked.state.Load() == blockIdle || !s.own() {
+// retry runs the parked command again and reports whether it has replied.
+func (s *Session) retry() bool {
+	c, e, p := &s.ctx, s.e, &s.blocked.planned
+	c.Reset(p.spec, p.argv)
+	c.Retry = true
+	c.Now = e.Now()
+	c.DB = e.Store.DB(s.dbIndex)
+	c.MayBlock = true
+	c.PlanKeys()
+	if s.blocked.asking {
+		s.flags |= flagAsking
+	}
+	s.execute(p.spec)
+	s.flags &^= flagAsking
+	s.tally.idle = false
+	s.foldTally()
+	return c.Blocked == nil
+}
+
+// recheck refuses a parked command whose slot is no longer served here, and
+// reports whether it did.
+func (s *Session) recheck() bool {
+	v, p := s.e.View(), &s.blocked.planned
+	if !v.Cluster {
 		return false
 	}
-	if errText == "" {
-		s.answerNull()
-		return true
+	c := &s.ctx
+	c.Reset(p.spec, p.argv)
+	c.DB = s.db()
+	if c.PlanKeys(); len(c.Keys) == 0 {
+		return false
 	}
-	s.out.Error(errText)
-	if closing {
-		s.kill.Store(true)
+	l := &s.held
+	s.lockFor(l, p.spec, c.Keys[:1])
+	s.flags |= flagAsking // an importing slot keeps its waiters
+	text := s.route(s.e.View(), p.spec, c.Keys[:1])
+	s.flags &^= flagAsking
+	l.unlock(s.e.Store)
+	if text == "" {
+		return false
 	}
-	s.unpark()
+	s.out.Error(text)
+	s.e.Stats.CountError(text)
 	return true
+}
+
+// unpark returns the session to its own goroutine, with the reply in its
+// buffer. The caller is in the serving state.
+func (s *Session) unpark() {
+	bs := &s.blocked
+	s.e.waiters.remove(s)
+	s.afterSpecial(&bs.planned, true)
+	bs.custom = nil
+	bs.planned = planned{}
+	s.e.Stats.blocked.Add(-1)
+	bs.mu.Lock()
+	bs.state, bs.want = blockIdle, 0
+	bs.parked.Store(false)
+	bs.idle.Broadcast()
+	bs.mu.Unlock()
+	s.conn.Kick()
 }
 
 // unblock drops the blocked command of a connection that is gone.
 func (s *Session) unblock() {
-	if s.own() {
-		s.e.waiters.remove(s)
-		s.e.Stats.blocked.Add(-1)
-		s.blocked.custom = nil
-		s.blocked.parked.Store(false)
-		s.blocked.state.Store(blockIdle)
+	bs := &s.blocked
+	if !s.ask(wantGone, "", false) {
+		return
 	}
+	bs.mu.Lock()
+	for bs.state != blockIdle {
+		bs.idle.Wait() // another goroutine is serving it
+	}
+	bs.mu.Unlock()
 }
 
 // waiters knows which sessions wait for which keys, in order. Its lock is a
@@ -220,6 +333,12 @@ type waiters struct {
 	queue    []dbKey // keys that became ready
 	ready    atomic.Int32
 	interest *atomic.Uint32
+
+	// turn orders those who serve the same key, so that its clients are served
+	// in the order in which they came; held while a client's command runs, so
+	// it comes before slot locks. No one holds two, nor one and a slot lock
+	// before it.
+	turn [64]sync.Mutex
 }
 
 func (w *waiters) init(interest *atomic.Uint32) {
@@ -252,7 +371,7 @@ func (w *waiters) remove(s *Session) {
 			if len(w.keys[k]) == 1 {
 				delete(w.keys, k)
 			} else {
-				w.keys[k] = slices.Delete(slices.Clone(w.keys[k]), i, i+1)
+				w.keys[k] = slices.Delete(w.keys[k], i, i+1)
 			}
 		}
 	}
@@ -261,38 +380,64 @@ func (w *waiters) remove(s *Session) {
 	}
 }
 
+func (w *waiters) enqueue(k dbKey) {
+	if n := len(w.queue); n == 0 || w.queue[n-1] != k {
+		w.queue = append(w.queue, k)
+	}
+	w.ready.Store(1)
+}
+
 // signal marks a key ready if someone waits for it; under its slot's lock.
 func (w *waiters) signal(db int, key []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.keys[dbKey{db, string(key)}]) > 0 {
-		w.queue = append(w.queue, dbKey{db, string(key)})
-		w.ready.Store(1)
+		w.enqueue(dbKey{db, string(key)})
 	}
 }
 
-// signalDB marks all waited-for keys of a database ready (SWAPDB).
-func (w *waiters) signalDB(db int) {
+// signalFor marks the keys ready that s waits for.
+func (w *waiters) signalFor(s *Session) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for k := range w.keys {
-		if k.db == db {
-			w.queue = append(w.queue, k)
-			w.ready.Store(1)
+	for _, k := range s.blocked.keys {
+		if len(w.keys[k]) > 0 {
+			w.enqueue(k)
 		}
 	}
 }
 
-func (w *waiters) next() (k dbKey, waiting []*Session, ok bool) {
+// signalDB marks all waited-for keys of a database ready (SWAPDB), of all when
+// db is negative.
+func (w *waiters) signalDB(db int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for k := range w.keys {
+		if db < 0 || k.db == db {
+			w.enqueue(k)
+		}
+	}
+}
+
+// next takes a key from the queue.
+func (w *waiters) next() (k dbKey, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.queue) == 0 {
+		w.queue = nil
 		w.ready.Store(0)
-		return k, nil, false
+		return k, false
 	}
 	k = w.queue[0]
 	w.queue = w.queue[1:]
-	return k, slices.Clone(w.keys[k]), true
+	return k, true
+}
+
+// waiting returns the sessions that wait for a key.
+func (w *waiters) waiting(k dbKey) []*Session {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.keys[k])
 }
 
 // all returns every blocked session.
@@ -315,16 +460,25 @@ func (w *waiters) all() []*Session {
 	return out
 }
 
+// counts returns how many keys are waited for.
+func (w *waiters) counts() (keys int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.keys)
+}
+
 // serveReady runs the parked commands of ready keys again. No locks are held.
 func (e *Engine) serveReady() {
 	for {
-		k, waiting, ok := e.waiters.next()
+		k, ok := e.waiters.next()
 		if !ok {
 			return
 		}
 		key := []byte(k.key)
 		id := command.MakeKey(0, key)
-		for i, s := range waiting {
+		turn := &e.waiters.turn[id.Hash%uint64(len(e.waiters.turn))]
+		turn.Lock()
+		for i, s := range e.waiters.waiting(k) {
 			if i > 0 { // does anything of the key remain?
 				e.Store.Lock(id.Slot)
 				left := e.exists(k.db, id, key)
@@ -333,55 +487,20 @@ func (e *Engine) serveReady() {
 					break
 				}
 			}
-			s.blocked.missed.Store(true)
-			if s.blocked.state.CompareAndSwap(blockParked, blockServing) {
-				s.blocked.missed.Store(false)
-				e.serve(s)
+			if s.ask(wantRetry, "", false) && s.isArming() {
+				break // it is first, and serves the key when it is armed
 			}
 		}
+		turn.Unlock()
 	}
 }
 
-// retry serves a session that may have missed its wake-up.
-func (e *Engine) retry(s *Session) {
-	if s.blocked.state.CompareAndSwap(blockParked, blockServing) {
-		e.serve(s)
-	}
-	if e.waiters.ready.Load() != 0 {
-		e.serveReady()
-	}
-}
-
-// serve runs the command of a session in the serving state again. If it can
-// answer now the session is unparked, otherwise it stays.
-func (e *Engine) serve(s *Session) {
-	c, p := &s.ctx, &s.blocked.planned
-	if s.blocked.custom != nil {
-		s.blocked.state.Store(blockParked)
-		return
-	}
-	c.Reset(p.spec, p.argv)
-	c.Retry = true
-	c.Now = e.Now()
-	c.DB = e.Store.DB(s.dbIndex)
-	c.MayBlock = true
-	c.PlanKeys()
-	for {
-		s.execute(p.spec)
-		if c.Blocked == nil {
-			s.foldTally()
-			s.unpark()
-			return
-		}
-		s.blocked.state.Store(blockParked)
-		// A wake-up while serving left missed set: look again.
-		if !s.blocked.missed.Swap(false) || !s.blocked.state.CompareAndSwap(blockParked, blockServing) {
-			return
-		}
-		c.Reset(p.spec, p.argv)
-		c.Retry = true
-		c.PlanKeys()
-	}
+// isArming reports whether the session is about to be parked and will then
+// look at what is wanted of it.
+func (s *Session) isArming() bool {
+	s.blocked.mu.Lock()
+	defer s.blocked.mu.Unlock()
+	return s.blocked.state == blockArming && s.blocked.want&wantRetry != 0
 }
 
 // RecheckBlocked ends blocked commands that can no longer be answered here,
@@ -391,37 +510,8 @@ func (e *Engine) RecheckBlocked(roleLost bool) {
 	for _, s := range e.waiters.all() {
 		if roleLost {
 			s.Unblock(command.ErrUnblockedRole, true)
-			continue
+		} else {
+			s.ask(wantRecheck, "", false)
 		}
-		v := e.View()
-		if !v.Cluster || len(s.blocked.keys) == 0 {
-			continue
-		}
-		if !s.own() {
-			continue
-		}
-		p := &s.blocked.planned
-		if p.spec == nil || s.blocked.custom != nil {
-			s.blocked.state.Store(blockParked)
-			continue
-		}
-		s.ctx.Reset(p.spec, p.argv)
-		s.ctx.DB = s.db()
-		s.ctx.PlanKeys()
-		l := &s.held
-		s.lockFor(l, p.spec, s.ctx.Keys[:1])
-		s.flags |= flagAsking // an importing slot keeps its waiters
-		text := s.route(v, p.spec, s.ctx.Keys[:1])
-		s.flags &^= flagAsking
-		l.unlock(e.Store)
-		if text == "" {
-			s.blocked.state.Store(blockParked)
-			if s.blocked.missed.Swap(false) {
-				e.retry(s)
-			}
-			continue
-		}
-		s.out.Error(text)
-		s.unpark()
 	}
 }

@@ -32,7 +32,7 @@ func Specs() []*command.Spec {
 			Summary: "Forgets the watched keys.", Flags: conn | command.NoScript | command.Loading | command.Stale | command.Fast | command.AllowBusy, Run: unwatchRun},
 		{Name: "monitor", Group: command.Server, Since: "1.0.0", Arity: 1, Complexity: "O(1)",
 			Summary: "Shows every command as it arrives.", Flags: conn | command.Admin | command.NoScript | command.Loading | command.Stale, Run: monitorRun},
-	}, slices.Concat(helloSpecs(), keyspaceSpecs(), pubsubSpecs())...)
+	}, slices.Concat(helloSpecs(), clientSpecs(), keyspaceSpecs(), pubsubSpecs())...)
 }
 
 func pubsubSpecs() []*command.Spec {

@@ -194,6 +194,12 @@ func (p *pauseState) init() {
 // purpose stays. When it returns no paused command is running any more.
 func (e *Engine) Pause(purpose string, untilMs int64, all bool) {
 	e.Store.LockWorld()
+	e.PauseLocked(purpose, untilMs, all)
+	e.Store.UnlockWorld()
+}
+
+// PauseLocked is Pause for a caller that holds the world lock.
+func (e *Engine) PauseLocked(purpose string, untilMs int64, all bool) {
 	p := &e.pause
 	p.mu.Lock()
 	if old, ok := p.until[purpose]; ok && old.untilMs > e.Now() {
@@ -203,20 +209,24 @@ func (e *Engine) Pause(purpose string, untilMs int64, all bool) {
 	p.until[purpose] = pauseEntry{untilMs, all}
 	e.updatePauseLocked()
 	p.mu.Unlock()
-	e.Store.UnlockWorld()
 }
 
-// Unpause ends the pause of one purpose.
+// Unpause ends the pause of one purpose. Blocked clients whose turn came during
+// the pause are served by the next command, or by PauseTick.
 func (e *Engine) Unpause(purpose string) {
 	p := &e.pause
 	p.mu.Lock()
 	delete(p.until, purpose)
 	e.updatePauseLocked()
 	p.mu.Unlock()
+	e.waiters.signalDB(-1)
 }
 
 // PauseTick ends pauses whose time is over; the cron calls it.
 func (e *Engine) PauseTick(now int64) {
+	if e.waiters.ready.Load() != 0 {
+		e.serveReady()
+	}
 	if e.gates.Load()&(GatePauseAll|GatePauseWrite) == 0 {
 		return
 	}
@@ -229,6 +239,8 @@ func (e *Engine) PauseTick(now int64) {
 	}
 	e.updatePauseLocked()
 	p.mu.Unlock()
+	e.waiters.signalDB(-1)
+	e.serveReady()
 }
 
 func (e *Engine) updatePauseLocked() {
@@ -240,8 +252,9 @@ func (e *Engine) updatePauseLocked() {
 			g |= GatePauseWrite
 		}
 	}
-	e.gates.And(^uint32(GatePauseAll | GatePauseWrite))
+	// Never open for a moment what stays closed.
 	e.gates.Or(g)
+	e.gates.And(^uint32((GatePauseAll | GatePauseWrite) &^ g))
 	close(e.pause.wake)
 	e.pause.wake = make(chan struct{})
 }

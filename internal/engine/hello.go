@@ -33,7 +33,9 @@ func (s *Session) login(user string, pass []byte) bool {
 	if s.e.Auth == nil || !s.e.Auth.Authenticate(user, pass) {
 		return false
 	}
+	s.mu.Lock()
 	s.user = user
+	s.mu.Unlock()
 	s.special &^= specialAuth
 	s.parser.Unauthenticated = false
 	s.publishState()
@@ -139,10 +141,12 @@ func resetRun(c *command.Ctx) {
 	s.e.monitors.remove(s)
 	s.flags = 0
 	s.special = 0
+	s.ctx.NoTouch = false
 	s.dbIndex = 0
 	s.out.Proto = 2
-	s.user = "default"
-	s.setName(nil)
+	s.mu.Lock()
+	s.user, s.name = "default", ""
+	s.mu.Unlock()
 	s.conn.SetClass(ClassNormal)
 	if s.e.Auth != nil && s.e.Auth.Required() {
 		s.special |= specialAuth

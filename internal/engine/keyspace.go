@@ -51,16 +51,10 @@ func flushRun(c *command.Ctx) {
 // FlushLocked deletes every key of a database, of all when db is negative, and
 // returns their number. World lock.
 func (e *Engine) FlushLocked(db int, async bool) int {
-	e.watches.touchDB(db, func(key string) bool {
-		k := command.MakeKey(0, []byte(key))
-		for i := range e.Store.DBs() {
-			if (db < 0 || i == db) && e.exists(i, k, []byte(key)) {
-				return true
-			}
-		}
-		return false
+	e.watches.touchDB(db, func(db int, key string) bool {
+		return e.exists(db, command.MakeKey(0, []byte(key)), []byte(key))
 	})
-	e.tracking.flush()
+	e.trackingFlush()
 	n := 0
 	for i := range e.Store.DBs() {
 		if db < 0 || i == db {
@@ -93,7 +87,7 @@ func swapdbRun(c *command.Ctx) {
 	}
 	if i != j {
 		e := s.e
-		changed := func(key string) bool {
+		changed := func(_ int, key string) bool {
 			k := command.MakeKey(0, []byte(key))
 			return e.exists(int(i), k, []byte(key)) || e.exists(int(j), k, []byte(key))
 		}
@@ -103,7 +97,7 @@ func swapdbRun(c *command.Ctx) {
 		c.DB = e.Store.DB(s.dbIndex)
 		e.waiters.signalDB(int(i))
 		e.waiters.signalDB(int(j))
-		e.tracking.flush()
+		e.trackingFlush()
 	}
 	c.Dirty++
 	c.OK()
@@ -165,7 +159,7 @@ func (e *Engine) DropSlot(slot uint16) (n int) {
 			key := append([]byte(nil), o.Key()...)
 			c.Propagate([]byte("DEL"), key)
 			e.watches.touch(i, key)
-			e.tracking.invalidate(nil, key)
+			e.invalidate(nil, key)
 		})
 		if len(c.Effects) > 0 {
 			e.log.Append(i, i, c.Effects)

@@ -2,9 +2,11 @@ package engine
 
 import (
 	"fmt"
-	"strconv"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/skeindb/skein/internal/command"
 )
@@ -33,13 +35,19 @@ func (m *monitors) remove(s *Session) {
 	m.n.Store(int32(len(m.ss)))
 }
 
-// feed shows a command to the monitors, before it runs.
-func (m *monitors) feed(s *Session, spec *command.Spec, argv [][]byte, nowMs int64) {
+// feed shows a command that has run to the monitors. Commands of operators stay
+// hidden, and so do secrets.
+func (m *monitors) feed(s *Session, spec *command.Spec, argv [][]byte) {
 	if spec == nil || spec.Flags&(command.SkipMonitor|command.Admin) != 0 {
 		return
 	}
-	line := fmt.Appendf(nil, "+%d.%06d [%d %s]", nowMs/1000, nowMs%1000*1000, s.dbIndex, s.conn.RemoteAddr())
-	for _, a := range argv {
+	now := time.Now().UnixMicro()
+	addr := s.conn.RemoteAddr()
+	if s.conn.Unix() {
+		addr = "unix:" + strings.TrimSuffix(addr, ":0")
+	}
+	line := fmt.Appendf(nil, "+%d.%06d [%d %s]", now/1e6, now%1e6, s.dbIndex, addr)
+	for _, a := range redact(spec, argv) {
 		line = append(line, ' ')
 		line = appendQuoted(line, a)
 	}
@@ -48,7 +56,7 @@ func (m *monitors) feed(s *Session, spec *command.Spec, argv [][]byte, nowMs int
 	defer m.mu.Unlock()
 	for mon := range m.ss {
 		if mon != s {
-			mon.conn.Push(line)
+			mon.push(line)
 		}
 	}
 }
@@ -83,6 +91,7 @@ func appendQuoted(dst, b []byte) []byte {
 
 func monitorRun(c *command.Ctx) {
 	s := SessionOf(c)
+	s.holdPushesNow()
 	s.special |= specialMonitor
 	s.flags |= flagMonitor
 	s.e.monitors.add(s)
@@ -90,8 +99,50 @@ func monitorRun(c *command.Ctx) {
 	c.OK()
 }
 
-// parseUint reads a decimal number, for the commands of this package.
-func parseUint(b []byte) (uint64, bool) {
-	n, err := strconv.ParseUint(string(b), 10, 64)
-	return n, err == nil
+var redacted = []byte("(redacted)")
+
+// redact returns argv as it may be shown in MONITOR and SLOWLOG: without
+// passwords.
+func redact(spec *command.Spec, argv [][]byte) [][]byte {
+	hide := func(from, to int) [][]byte {
+		out := slices.Clone(argv)
+		for i := from; i < min(to, len(out)); i++ {
+			out[i] = redacted
+		}
+		return out
+	}
+	switch spec.Full {
+	case "auth":
+		return hide(1, len(argv))
+	case "hello":
+		for i := 2; i < len(argv); i++ {
+			switch {
+			case command.Word(argv[i], "auth"):
+				return hide(i+1, i+3)
+			case command.Word(argv[i], "setname"):
+				i++
+			}
+		}
+	case "migrate":
+		for i := 6; i < len(argv); i++ {
+			switch {
+			case command.Word(argv[i], "auth"):
+				return hide(i+1, i+2)
+			case command.Word(argv[i], "auth2"):
+				return hide(i+1, i+3)
+			case command.Word(argv[i], "keys"):
+				return argv
+			}
+		}
+	case "config|set":
+		for i := 2; i+1 < len(argv); i += 2 {
+			switch strings.ToLower(string(argv[i])) {
+			case "requirepass", "masterauth", "masteruser", "tls-key-file-pass", "tls-client-key-file-pass":
+				argv = hide(i+1, i+2)
+			}
+		}
+	case "acl|setuser":
+		return hide(2, len(argv))
+	}
+	return argv
 }

@@ -105,6 +105,8 @@ func (s *Session) queueCommand(p *planned) {
 	}
 	m.writes = m.writes || spec.Flags&(command.Write|command.MayReplicate) != 0
 	s.tally.idle = true
+	s.queued.Store(int32(len(m.queue)))
+	s.queuedSize.Store(int64(m.bytes))
 	s.out.Simple("QUEUED")
 }
 
@@ -127,6 +129,8 @@ func (s *Session) discardMulti() {
 	s.special &^= specialMulti
 	m := &s.multi
 	m.queue, m.bytes, m.flags, m.writes, m.dirty = nil, 0, 0, false, false
+	s.queued.Store(-1)
+	s.queuedSize.Store(0)
 	s.unwatch()
 }
 
@@ -147,6 +151,7 @@ func multiCommandRun(c *command.Ctx) {
 		return
 	}
 	s.special |= specialMulti
+	s.queued.Store(0)
 	c.OK()
 }
 
@@ -297,6 +302,12 @@ func execRun(c *command.Ctx) {
 		c.Expire, c.LogOn = expireMode(v, s), e.logOn.Load() && s.special&specialPrimary == 0
 		q.spec.Run(c)
 		s.after()
+		if s.special&specialTracking != 0 {
+			s.rememberKeys()
+		}
+		if e.monitors.n.Load() != 0 {
+			e.monitors.feed(s, q.spec, q.argv)
+		}
 		now := time.Now()
 		s.measureCall(q.spec, q.argv, now.Sub(began))
 		began = now
@@ -393,11 +404,11 @@ func (w *watches) touch(db int, key []byte) {
 
 // touchDB marks everyone who watches a key of the database, or of all when db
 // is negative, for which hit returns true.
-func (w *watches) touchDB(db int, hit func(key string) bool) {
+func (w *watches) touchDB(db int, hit func(db int, key string) bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for id, ss := range w.keys {
-		if db >= 0 && id.db != db || !hit(id.key) {
+		if db >= 0 && id.db != db || !hit(id.db, id.key) {
 			continue
 		}
 		for s := range ss {

@@ -111,7 +111,7 @@ func (s *Session) pushMessage(two, three *[]byte, kind string, pattern, channel,
 		w.Bulk(message)
 		*buf = w.Buf
 	}
-	s.conn.Push(*buf)
+	s.push(*buf)
 }
 
 // subReply confirms a subscription or its end.
@@ -141,6 +141,7 @@ func subscribeRun(c *command.Ctx) {
 	s := SessionOf(c)
 	p := &s.e.pubsub
 	pattern := c.Spec.Name == "psubscribe"
+	s.holdPushesNow() // no message before the confirmation
 	for _, a := range c.Argv[1:] {
 		name := string(a)
 		p.mu.Lock()
@@ -193,6 +194,7 @@ func unsubscribeRun(c *command.Ctx) {
 
 func ssubscribeRun(c *command.Ctx) {
 	s := SessionOf(c)
+	s.holdPushesNow()
 	p := &s.e.pubsub
 	for _, a := range c.Argv[1:] {
 		p.mu.Lock()
@@ -253,7 +255,7 @@ func (e *Engine) DropShardSubscriptions(lost func(slot uint16) bool) {
 				w.Proto = 3
 			}
 			s.subReply(&w, "sunsubscribe", []byte(name), len(s.sub.shard))
-			s.conn.Push(w.Buf)
+			s.push(w.Buf)
 		}
 		delete(p.shard, name)
 	}

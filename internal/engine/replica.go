@@ -97,10 +97,10 @@ func (s *Session) Replay(in []byte, done func(argv [][]byte, size int)) (used in
 	s.ctx.Now = s.e.Now()
 	for i := range s.batch[:cmds] {
 		p := &s.batch[i]
-		if s.e.monitors.n.Load() != 0 {
-			s.e.monitors.feed(s, p.spec, p.argv, s.ctx.Now)
-		}
 		s.runOne(p)
+		if s.e.monitors.n.Load() != 0 && !s.tally.idle {
+			s.e.monitors.feed(s, p.spec, p.argv)
+		}
 		end := time.Now()
 		s.measure(p, end.Sub(t))
 		t = end

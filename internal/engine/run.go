@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"strings"
 	"time"
 
@@ -16,20 +17,30 @@ func (s *Session) runBatch(cmds int) int {
 	}
 	t := s.e.nanos()
 	s.ctx.Now = s.e.Now()
+	s.holdPushes()
 	for i := range s.batch[:cmds] {
 		p := &s.batch[i]
-		if s.e.monitors.n.Load() != 0 {
-			s.e.monitors.feed(s, p.spec, p.argv, s.ctx.Now)
+		quiet := s.special&specialReply != 0
+		if quiet && len(s.out.Buf) > 0 { // afterSpecial wants to find the one reply
+			s.endBatch()
+			s.holdPushes()
 		}
 		s.runOne(p)
+		if s.e.monitors.n.Load() != 0 && !s.tally.idle {
+			s.e.monitors.feed(s, p.spec, p.argv)
+		}
 		end := s.e.nanos()
 		s.measure(p, time.Duration(end-t))
 		t = end
+		if s.special&(specialReply|specialTracking) != 0 && !s.Parked() {
+			s.afterSpecial(p, quiet)
+		}
 		if s.closing || s.Parked() || s.kill.Load() {
 			return i + 1
 		}
 		if len(s.out.Buf) >= flushAt {
 			s.endBatch()
+			s.holdPushes()
 			s.ctx.Now = s.e.Now()
 		}
 		if i&15 == 15 {
@@ -46,7 +57,7 @@ func (s *Session) runOne(p *planned) {
 		s.refuse(nil, unknownCommand(p.argv))
 		return
 	}
-	if spec.Run == nil || !spec.ArityOK(len(p.argv)) {
+	if spec.Run == nil || !spec.ArityOK(len(p.argv)) || len(spec.Subs) > 0 && len(p.argv) > 1 {
 		s.refuse(spec, badCall(spec, p.argv))
 		return
 	}
@@ -91,7 +102,8 @@ func (s *Session) execute(spec *command.Spec) {
 				return
 			}
 		}
-		if g := s.e.gates.Load(); g != 0 || s.special != 0 {
+		// GateReadOnly alone means nothing: it is a setting of replicas.
+		if g := s.e.gates.Load(); g&^GateReadOnly != 0 || s.special != 0 {
 			if g&GateStall != 0 {
 				l.unlock(s.e.Store)
 				s.e.waitStall()
@@ -107,8 +119,13 @@ func (s *Session) execute(spec *command.Spec) {
 			text, wait := s.gate(g, spec)
 			if wait {
 				l.unlock(s.e.Store)
-				s.flush()
+				if c.Retry { // blocked: another goroutine's turn must not wait
+					c.Blocked = &s.blocked.again
+					return
+				}
+				s.endBatch()
 				s.e.waitPause(s)
+				s.holdPushes()
 				c.Now = s.e.Now()
 				if s.kill.Load() {
 					return
@@ -127,6 +144,9 @@ func (s *Session) execute(spec *command.Spec) {
 		if c.Dirty != 0 || len(c.Changes) != 0 || len(c.Effects) != 0 {
 			s.after()
 		}
+		if s.special&specialTracking != 0 {
+			s.rememberKeys()
+		}
 		if c.Blocked != nil {
 			s.park(c.Blocked)
 		}
@@ -134,7 +154,7 @@ func (s *Session) execute(spec *command.Spec) {
 		break
 	}
 	s.endAsking()
-	if s.e.waiters.ready.Load() != 0 {
+	if s.e.waiters.ready.Load() != 0 && !c.Retry {
 		s.e.serveReady()
 	}
 }
@@ -221,17 +241,14 @@ func (s *Session) refuse(spec *command.Spec, text string) {
 }
 
 func unknownCommand(argv [][]byte) string {
-	var b strings.Builder
-	b.WriteString("ERR unknown command '")
-	b.WriteString(clean(argv[0], 128))
-	b.WriteString("', with args beginning with: ")
-	for n, a := range argv[1:] {
-		if b.Len() > 160+n {
+	var args strings.Builder
+	for _, a := range argv[1:] {
+		if args.Len() >= 128 {
 			break
 		}
-		b.WriteString("'" + clean(a, 128) + "' ")
+		args.WriteString("'" + clean(a, 128-args.Len()) + "' ")
 	}
-	return b.String()
+	return "ERR unknown command '" + clean(argv[0], 128) + "', with args beginning with: " + args.String()
 }
 
 // badCall explains a container called without a known subcommand, or a wrong
@@ -248,10 +265,11 @@ func clean(b []byte, n int) string {
 	if len(b) > n {
 		b = b[:n]
 	}
-	return strings.Map(func(r rune) rune {
-		if r == '\r' || r == '\n' {
-			return ' '
+	b = bytes.Clone(b)
+	for i, x := range b {
+		if x == '\r' || x == '\n' {
+			b[i] = ' '
 		}
-		return r
-	}, string(b))
+	}
+	return string(b)
 }

@@ -72,9 +72,10 @@ type Session struct {
 	blocked blockState
 	sub     subState
 	track   trackState
+	pushes  pushState
 
 	// Shared with other goroutines.
-	mu      sync.Mutex
+	mu      sync.Mutex // guards name, libName, libVer and writes of user
 	name    string
 	libName string
 	libVer  string
@@ -84,6 +85,9 @@ type Session struct {
 	sdb     atomic.Int32
 	kill    atomic.Bool
 	proto3  atomic.Bool
+	queued  atomic.Int32 // commands in the transaction, -1 outside of one
+	queuedSize,
+	replyBuffer atomic.Int64 // bytes of their arguments; of out's buffer
 
 	// Ext belongs to the replication layer: non-nil once the peer spoke
 	// REPLCONF or PSYNC, and on the link from the primary.
@@ -113,6 +117,8 @@ func (e *Engine) Open(conn Conn) *Session {
 		s.parser.Unauthenticated = true
 	}
 	s.active.Store(e.Now())
+	s.queued.Store(-1)
+	s.blocked.idle.L = &s.blocked.mu
 	e.clients.add(s)
 	return s
 }
@@ -161,6 +167,15 @@ func (s *Session) Deadline() time.Time {
 // bytes it has used. Replies are written to the connection, one write per
 // batch as a rule.
 func (s *Session) Feed(in []byte) (used int) {
+	if s.Parked() {
+		return 0
+	}
+	if len(s.out.Buf) > 0 || s.wrote || s.blocked.thenClose || s.pushes.holding {
+		// The blocked command has been served by another goroutine.
+		s.closing = s.closing || s.blocked.thenClose
+		s.blocked.thenClose = false
+		s.endBatch()
+	}
 	for !s.closing && !s.Parked() {
 		n, cmds, err := s.parse(in[used:])
 		used += n
@@ -267,10 +282,10 @@ func (s *Session) flush() {
 	}
 	if s.flags&flagReplica != 0 {
 		// The feed writes to the connection; a reply would be taken for stream.
-	} else if s.flags&(flagReplyOff|flagReplySkip) == 0 || s.closing {
-		if s.conn.Write(s.out.Buf) != nil {
-			s.closing = true
-		}
+	} else if s.Parked() {
+		s.conn.Push(s.out.Buf) // must not block: those behind in the queue wait for it
+	} else if s.conn.Write(s.out.Buf) != nil {
+		s.closing = true
 	}
 	if cap(s.out.Buf) > 4*flushAt {
 		s.out.Buf = nil
@@ -290,6 +305,10 @@ func (s *Session) endBatch() {
 		}
 	}
 	s.flush()
+	if n := int64(cap(s.out.Buf)); n != s.replyBuffer.Load() {
+		s.replyBuffer.Store(n)
+	}
+	s.releasePushes()
 }
 
 // SetReadOnly is READONLY and READWRITE: whether a replica may serve this

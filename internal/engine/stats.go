@@ -146,7 +146,7 @@ func (s *Session) measureCall(spec *command.Spec, argv [][]byte, d time.Duration
 	b := bits.Len64(uint64(d) / 1000)
 	t.hist[min(b, len(t.hist)-1)]++
 	if thr := s.e.slowMicros(); thr >= 0 && int64(d) >= thr*1000 && spec.Flags&command.SkipSlowlog == 0 {
-		s.e.slowlog.Add(s.ctx.Now, int64(d)/1000, argv, s.conn.RemoteAddr(), s.Name())
+		s.e.slowlog.Add(s.ctx.Now, int64(d)/1000, redact(spec, argv), s.conn.RemoteAddr(), s.Name())
 	}
 }
 
