@@ -50,7 +50,7 @@ func (l *link) fullSync(next *snapshot, s *Settings) error {
 		return fmt.Errorf("%w: Bad protocol from MASTER, the first byte is not '$' (we received '%s'), are you sure the host and port are right?", errRefused, printable(text))
 	}
 	body = counted{body, f}
-	if s.LoadFromSocket || r.o.NewSpool == nil {
+	if s.LoadFromSocket || s.SocketWhenEmpty && r.empty() || r.o.NewSpool == nil {
 		r.slog.Info("MASTER <-> REPLICA sync: receiving " + kind + " to parser")
 	} else {
 		r.slog.Info("MASTER <-> REPLICA sync: receiving " + kind + " to disk")
@@ -116,6 +116,18 @@ func (l *link) fullSync(next *snapshot, s *Settings) error {
 		r.slog.Info("MASTER <-> REPLICA sync: Finished with success")
 	}
 	return err
+}
+
+// empty reports whether there is no key at all.
+func (r *Repl) empty() bool {
+	r.e.Store.LockWorld()
+	defer r.e.Store.UnlockWorld()
+	for i := range r.e.Store.DBs() {
+		if n, _ := r.e.Store.DB(i).Len(true); n > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // receive copies a snapshot into spool up to the end of src, or up to and

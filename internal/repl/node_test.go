@@ -112,7 +112,7 @@ func (b *logBook) String() string {
 
 func newNode(t testing.TB, change func(*Settings)) *node {
 	t.Helper()
-	heap, err := mem.New(mem.Options{Reserve: 1 << 30})
+	heap, err := mem.New(mem.Options{Reserve: 160 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package repl
 import (
 	"fmt"
 	"net"
+	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -211,6 +212,9 @@ func (p *peer) feed(rd *reader) {
 		if sent = len(b); sent == 0 {
 			select {
 			case <-rd.wake:
+				// Those who can run now will add to the stream first: one write
+				// carries what a round of connections did.
+				runtime.Gosched()
 				continue
 			case <-p.gone:
 				return

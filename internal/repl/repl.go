@@ -38,14 +38,15 @@ type Settings struct {
 	ReadOnly   bool // replica-read-only
 	ServeStale bool // replica-serve-stale-data
 	LazyFlush  bool // replica-lazy-flush
-	// LoadFromSocket says that a snapshot is loaded while it arrives, the old
-	// data being dropped first (repl-diskless-load). Otherwise the old data is
-	// served until the new is here; that takes a Spool.
-	LoadFromSocket bool
-	Announced      bool // replica-announced
-	Priority       int  // replica-priority
-	Compress       bool // rdbcompression
-	Checksum       bool // rdbchecksum
+	// A snapshot is received whole, and the old data served meanwhile, unless
+	// one of these says to load it while it arrives, the old data being dropped
+	// first (repl-diskless-load), or there is no Spool to receive it in.
+	LoadFromSocket, SocketWhenEmpty bool
+
+	Announced bool // replica-announced
+	Priority  int  // replica-priority
+	Compress  bool // rdbcompression
+	Checksum  bool // rdbchecksum
 }
 
 // DefaultSettings are the documented defaults, but for a backlog of 10 MB and no
@@ -410,6 +411,46 @@ func (r *Repl) Status() Status {
 	}
 	s.SyncRead, s.SyncTotal, s.LoadedKeys = f.syncRead.Load(), f.syncTotal.Load(), int(f.loadedKeys.Load())
 	return s
+}
+
+// Lag is how far a replica is behind.
+type Lag struct {
+	Name  string
+	Bytes int64
+	ACK   time.Duration // since it was last heard
+}
+
+// InSync returns how many of the online replicas have everything, how many
+// there are, and the others.
+func (r *Repl) InSync() (n, of int, lagging []Lag) {
+	end := r.log.Offset()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range r.peers {
+		if p.state != peerOnline {
+			continue
+		}
+		of++
+		if at := p.ackOff.Load(); at >= end {
+			n++
+		} else {
+			lagging = append(lagging, Lag{p.nameLocked(), end - at, time.Since(time.Unix(0, p.ackAt.Load()))})
+		}
+	}
+	return n, of, lagging
+}
+
+// Buffered returns the bytes of the stream that are kept, and how many of them
+// only because a replica has not got them yet.
+func (r *Repl) Buffered() (total, forReplicas int64) {
+	l := r.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.back.Active() {
+		return 0, 0
+	}
+	total = l.back.To() - l.back.From()
+	return total, max(total-l.back.size, 0)
 }
 
 // IsReplica reports the role.

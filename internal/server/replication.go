@@ -62,7 +62,9 @@ func (s *Server) replSettings() repl.Settings {
 		User: c.MasterUser.Get(), Password: c.MasterAuth.Get(),
 		AnnounceIP: c.ReplicaAnnounceIP.Get(), AnnouncePort: int(port),
 		ReadOnly: c.ReplicaReadOnly.Get(), ServeStale: c.ReplicaServeStaleData.Get(), LazyFlush: c.ReplicaLazyFlush.Get(),
-		Announced: c.ReplicaAnnounced.Get(), Priority: int(c.ReplicaPriority.Get()),
+		// swapdb means to serve the old data meanwhile, as receiving it first does.
+		SocketWhenEmpty: c.ReplDisklessLoad.Get() == config.DisklessOnEmptyDB,
+		Announced:       c.ReplicaAnnounced.Get(), Priority: int(c.ReplicaPriority.Get()),
 		Compress: c.RDBCompression.Get(), Checksum: c.RDBChecksum.Get(),
 	}
 }
