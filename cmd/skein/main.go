@@ -1,15 +1,18 @@
 // Command skein is a Redis Cluster server and what is needed around it, in one
 // binary. The first argument says what it does; called by the name of a server,
-// such as skein-server or redis-server, it is that server.
+// such as skein-server or redis-server, it is that server, and by the name
+// redis-check-rdb that checker.
 package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/skeindb/skein/internal/cluster/sim"
+	"github.com/skeindb/skein/internal/rdb"
 	"github.com/skeindb/skein/internal/server"
 	"github.com/skeindb/skein/internal/up"
 )
@@ -21,6 +24,7 @@ Usage: skein server [/path/to/redis.conf] [--directive value ...]   run one node
                                                                     run a whole cluster on this machine
        skein sim [--nodes N] [--seeds A..B] [--faults LIST] [--trace FILE] [-v]
                                                                     run clusters in a virtual world
+       skein check-rdb FILE                                         read an RDB file and say whether it is sound
        skein version
 
 skein <command> --help tells more. A link named skein-server or redis-server to
@@ -36,6 +40,8 @@ func run(args []string) int {
 	switch {
 	case strings.Contains(name, "-sentinel"):
 		return server.Main([]string{"--sentinel"}, os.Stdin, os.Stdout, os.Stderr) // says that there is none
+	case strings.Contains(name, "-check-rdb"):
+		return checkRDB(args[1:])
 	case strings.Contains(name, "-server"):
 		return server.Main(args[1:], os.Stdin, os.Stdout, os.Stderr)
 	}
@@ -50,6 +56,8 @@ func run(args []string) int {
 		return up.Main(rest, os.Stdout, os.Stderr)
 	case "sim":
 		return sim.Main(rest, os.Stdout)
+	case "check-rdb":
+		return checkRDB(rest)
 	case "version", "-v", "--version":
 		fmt.Println(server.VersionLine())
 		return 0
@@ -59,4 +67,8 @@ func run(args []string) int {
 	}
 	fmt.Fprintf(os.Stderr, "skein: no command %q\n\n%s", args[1], usage)
 	return 1
+}
+
+func checkRDB(args []string) int {
+	return rdb.CheckMain(args, os.Stdout, func(path string) (io.ReadCloser, error) { return os.Open(path) })
 }
