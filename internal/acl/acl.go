@@ -13,7 +13,7 @@ import (
 	"github.com/skeindb/skein/internal/config"
 )
 
-// ACL implements engine.Authenticator.
+// ACL decides; the engine asks it as its Authenticator.
 type ACL struct{ cfg *config.Config }
 
 // New returns the decisions that follow from a configuration, and from its

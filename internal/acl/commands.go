@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"github.com/skeindb/skein/internal/command"
-	"github.com/skeindb/skein/internal/engine"
 )
 
 const (
@@ -38,7 +37,10 @@ func (a *ACL) Specs() []*command.Spec {
 		}}}
 }
 
-func whoami(c *command.Ctx) { c.BulkString(engine.SessionOf(c).User()) }
+// client is what the ACL commands want of the engine's session.
+type client interface{ User() string }
+
+func whoami(c *command.Ctx) { c.BulkString(c.Client.(client).User()) }
 
 func (a *ACL) users(c *command.Ctx) {
 	c.Array(1)
