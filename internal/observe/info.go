@@ -66,7 +66,7 @@ func (ob *Observer) Info(args []string, world bool) string {
 	for _, a := range args {
 		a = strings.ToLower(a)
 		for _, s := range sections {
-			if a == s.name || a == "all" && s.name != "modules" || a == "everything" || a == "default" && s.byDefault {
+			if a == s.name || a == "all" || a == "everything" || a == "default" && s.byDefault {
 				wanted[s.name] = true
 			}
 		}

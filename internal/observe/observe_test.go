@@ -74,7 +74,7 @@ func TestInfoSections(t *testing.T) {
 	for _, tt := range []struct{ args, want string }{
 		{"", "# Server # Clients # Memory # Persistence # Stats # Replication # CPU # Modules # Errorstats # Cluster # Keyspace"},
 		{"default", "# Server # Clients # Memory # Persistence # Stats # Replication # CPU # Modules # Errorstats # Cluster # Keyspace"},
-		{"all", "# Server # Clients # Memory # Persistence # Stats # Replication # CPU # Commandstats # Errorstats # Latencystats # Cluster # Keyspace"},
+		{"all", "# Server # Clients # Memory # Persistence # Stats # Replication # CPU # Modules # Commandstats # Errorstats # Latencystats # Cluster # Keyspace"},
 		{"EVERYTHING", "# Server # Clients # Memory # Persistence # Stats # Replication # CPU # Modules # Commandstats # Errorstats # Latencystats # Cluster # Keyspace"},
 		{"keyspace CPU cpu", "# CPU # Keyspace"},
 		{"nosuch", ""},
