@@ -27,7 +27,7 @@ type lab struct {
 }
 
 func newLab(t testing.TB, change ...func(*engine.Options)) *lab {
-	h, err := mem.New(mem.Options{Shards: 8})
+	h, err := mem.New(mem.Options{Shards: 8, Reserve: 64 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,11 +186,12 @@ func (c *client) take(n int) string {
 	return got
 }
 
-// want waits for output and compares it; line ends are written as blanks.
+// want waits for output and compares it; line ends are written as blanks,
+// blanks as ^.
 func (c *client) want(text string) {
 	c.t.Helper()
 	text = strings.ReplaceAll(text, " ", "\r\n") + "\r\n"
-	c.wantRaw(strings.ReplaceAll(text, "_", " "))
+	c.wantRaw(strings.ReplaceAll(text, "^", " "))
 }
 
 func (c *client) wantRaw(text string) {
@@ -265,7 +266,7 @@ func replySize(b []byte) int {
 // is sends a command and checks its reply.
 func (c *client) is(line, want string) {
 	c.t.Helper()
-	want = strings.ReplaceAll(strings.ReplaceAll(want, " ", "\r\n"), "_", " ") + "\r\n"
+	want = strings.ReplaceAll(strings.ReplaceAll(want, " ", "\r\n"), "^", " ") + "\r\n"
 	if got := c.do(line); got != want {
 		c.t.Fatalf("%s: got %q, want %q", line, got, want)
 	}

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 
@@ -173,7 +175,7 @@ func unsubscribeRun(c *command.Ctx) {
 	}
 	names := c.Argv[1:]
 	if len(names) == 0 {
-		for n := range *mine {
+		for _, n := range slices.Sorted(maps.Keys(*mine)) {
 			names = append(names, []byte(n))
 		}
 		if len(names) == 0 {
@@ -216,7 +218,7 @@ func sunsubscribeRun(c *command.Ctx) {
 	names := c.Argv[1:]
 	if len(names) == 0 {
 		p.mu.RLock()
-		for n := range s.sub.shard {
+		for _, n := range slices.Sorted(maps.Keys(s.sub.shard)) {
 			names = append(names, []byte(n))
 		}
 		p.mu.RUnlock()
@@ -300,9 +302,10 @@ func pubsubChannels(c *command.Ctx) {
 		m = p.shard
 	}
 	p.mu.RLock()
-	defer p.mu.RUnlock()
+	names := slices.Sorted(maps.Keys(m))
+	p.mu.RUnlock()
 	mark, n := c.Defer(), 0
-	for name := range m {
+	for _, name := range names {
 		if len(c.Argv) == 2 || glob.Match(c.Arg(2), []byte(name), false) {
 			c.BulkString(name)
 			n++

@@ -233,6 +233,10 @@ func (s *Session) refuse(spec *command.Spec, text string) {
 	s.endAsking()
 	s.tally.idle = true
 	s.ctx.Failed = true
+	if spec == s.e.exec && spec != nil { // whatever it was, the transaction is over
+		s.discardMulti()
+		text = "EXECABORT Transaction discarded because of: " + strings.TrimPrefix(text, "ERR ")
+	}
 	s.out.Error(text)
 	s.e.Stats.reject(spec, text)
 	if s.special&specialMulti != 0 {
