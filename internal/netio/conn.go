@@ -57,6 +57,7 @@ type Conn struct {
 
 	// The sweep only.
 	sweepReads int64
+	sweepKick  int64 // reads at the last kick
 	sweepAt    time.Time
 }
 
@@ -81,25 +82,114 @@ func (c *Conn) serve() {
 	h := c.s.opt.Open(c)
 	defer h.Close()
 	need, _ := h.(needer)
-	for !h.Closing() {
-		n, err := c.fill(need)
-		if err != nil {
+	if rc := rawConn(c.nc); rc != nil {
+		if !c.serveRaw(h, need, rc) {
 			return
 		}
-		if c.parked.Load() && h.Parked() {
-			// A deadline may have passed; or the client talks ahead.
-			if d := h.Deadline(); !d.IsZero() && !time.Now().Before(d) {
-				h.TimedOut()
+	} else {
+		for !h.Closing() {
+			n, err := c.fill(need)
+			if err != nil || !c.turn(h, n) {
+				return
 			}
-		}
-		if !c.step(h, n) {
-			return
 		}
 	}
 	c.drain()
 	if c.nc != c.raw {
 		c.nc.Close() // says goodbye
 	}
+}
+
+// turn is one round of a connection: n new bytes have come, or the read was
+// kicked or its wake time has passed.
+func (c *Conn) turn(h Handler, n int) bool {
+	if c.parked.Load() && h.Parked() {
+		// A deadline may have passed; or the client talks ahead.
+		if d := h.Deadline(); !d.IsZero() && !time.Now().Before(d) {
+			h.TimedOut()
+		}
+	}
+	return c.step(h, n)
+}
+
+// serveRaw reads from the socket itself, to spare a system call per request: a
+// read that did not fill its buffer has drained the socket, and the poller, which
+// reports edges, will report what comes next. A Read of net would ask the kernel
+// once more before it waits. One edge can be missed so: an end of the stream that
+// came together with data. The sweep therefore kicks each connection once after
+// it went quiet, and a kicked connection reads first.
+//
+// All reads are within one RawConn.Read as long as nothing interrupts it, since
+// each call of that forgets edges. It returns false when the connection is gone.
+func (c *Conn) serveRaw(h Handler, need needer, rc syscall.RawConn) bool {
+	gone := false
+	read := func(fd uintptr) (done bool) {
+		for {
+			if c.w == len(c.in) {
+				c.grow(need)
+			}
+			n, err := syscall.Read(int(fd), c.in[c.w:])
+			switch {
+			case err == syscall.EINTR:
+				continue
+			case err == syscall.EAGAIN:
+				return false
+			case err != nil || n <= 0:
+				gone = true
+				return true
+			}
+			drained := n < len(c.in)-c.w
+			c.took(n)
+			if gone = !c.turn(h, n); gone || h.Closing() {
+				return true
+			}
+			if drained {
+				return false
+			}
+		}
+	}
+	for !gone && !h.Closing() {
+		if err := rc.Read(read); err != nil {
+			if !c.awake(err) || !c.turn(h, 0) {
+				return false
+			}
+		}
+	}
+	return !gone
+}
+
+// rawConn returns the system's side of a connection that is a bare socket.
+func rawConn(c net.Conn) syscall.RawConn {
+	sc, ok := c.(syscall.Conn)
+	if !ok {
+		return nil
+	}
+	rc, err := sc.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	return rc
+}
+
+// took notes that n bytes were read behind w.
+func (c *Conn) took(n int) {
+	c.w += n
+	c.reads.Store(c.reads.Load() + 1)
+	c.bytesIn.Store(c.bytesIn.Load() + int64(n))
+}
+
+// awake reports whether a read failed because of a Kick or the wake time, and
+// if so makes reads possible again.
+func (c *Conn) awake(err error) bool {
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return false
+	}
+	c.dl.Lock()
+	c.dl.kicked = false
+	c.wake = time.Time{}
+	c.raw.SetReadDeadline(c.wake)
+	c.dl.Unlock()
+	return true
 }
 
 func (c *Conn) handshake() bool {
@@ -160,17 +250,10 @@ func (c *Conn) fill(need needer) (n int, err error) {
 	}
 	n, err = c.nc.Read(c.in[c.w:])
 	if n > 0 {
-		c.w += n
-		c.reads.Store(c.reads.Load() + 1)
-		c.bytesIn.Store(c.bytesIn.Load() + int64(n))
+		c.took(n)
 		return n, nil
 	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		c.dl.Lock()
-		c.dl.kicked = false
-		c.wake = time.Time{}
-		c.raw.SetReadDeadline(c.wake)
-		c.dl.Unlock()
+	if c.awake(err) {
 		return 0, nil
 	}
 	return 0, err
@@ -257,7 +340,9 @@ func (c *Conn) Kick() {
 // notices by a failing read. It may be called more than once.
 func (c *Conn) Close() {
 	if c.closed.CompareAndSwap(false, true) {
-		c.raw.Close()
+		// Close of net waits until nobody uses the socket, and serveRaw, which may
+		// be the caller, uses it all the time; it fails both sides at once.
+		go c.raw.Close()
 	}
 }
 

@@ -291,7 +291,8 @@ func (s *Server) sweep(now time.Time) {
 	}
 	for _, c := range s.snapshot() {
 		c.checkLimit(now)
-		if reads := c.reads.Load(); reads != c.sweepReads || c.sweepAt.IsZero() {
+		reads := c.reads.Load()
+		if reads != c.sweepReads || c.sweepAt.IsZero() {
 			c.sweepReads, c.sweepAt = reads, now
 			continue
 		}
@@ -301,8 +302,11 @@ func (s *Server) sweep(now time.Time) {
 			c.Close()
 			continue
 		}
-		if quiet >= sweepEvery && c.inCap.Load() > keepBuffer {
-			c.Kick() // it lets go of the buffer itself
+		if quiet >= sweepEvery && (c.inCap.Load() > keepBuffer || c.sweepKick != reads) {
+			// It lets go of a big buffer, and sees an end of the stream that it
+			// may have missed (serveRaw).
+			c.sweepKick = reads
+			c.Kick()
 		}
 	}
 }

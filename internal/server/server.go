@@ -57,7 +57,7 @@ type Server struct {
 
 // New builds a node from its configuration. Nothing is opened yet but memory.
 func New(cfg *config.Config, log *slog.Logger) (*Server, error) {
-	heap, err := mem.New(mem.Options{Reserve: cfg.MemoryReserve.Get(), Shards: memShards})
+	heap, err := mem.New(mem.Options{Reserve: cfg.MemoryReserve.Get(), Shards: memShards, HugePages: true})
 	if err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
