@@ -355,6 +355,7 @@ type Argument struct {
 //	[ ... ]    optional
 //	< a | b >  one of several; in [ ] too
 //	x [x ...]  x once or more; x may be several words
+//	... [...]  all that stands before it, up to the bracket around, once or more
 //
 // keys is the number of key specifications that arguments may refer to.
 func ParseSyntax(text string, keys int) []Argument {
@@ -394,12 +395,20 @@ func (p *syntaxParser) sequence() (args []Argument) {
 				continue
 			}
 			p.i++
-			a := p.oneOf()
-			a.Optional = true
-			args = append(args, a)
+			if p.peek() == "..." && p.i+1 < len(p.words) && p.words[p.i+1] == "]" && len(args) > 0 {
+				p.i += 2
+				args = repeated(args, len(args))
+				continue
+			}
+			if a, ok := p.oneOf(); ok {
+				a.Optional = true
+				args = append(args, a)
+			}
 		case "<":
 			p.i++
-			args = append(args, p.oneOf())
+			if a, ok := p.oneOf(); ok {
+				args = append(args, a)
+			}
 		default:
 			p.i++
 			if !isToken(w) {
@@ -494,8 +503,9 @@ func repeated(args []Argument, n int) []Argument {
 	return append(args[:at], last)
 }
 
-// oneOf reads alternatives up to the closing bracket.
-func (p *syntaxParser) oneOf() Argument {
+// oneOf reads alternatives up to the closing bracket. It reports false if there
+// are none: clients crash on a choice of nothing.
+func (p *syntaxParser) oneOf() (a Argument, ok bool) {
 	var choices []Argument
 	for {
 		alt := p.sequence()
@@ -519,10 +529,13 @@ func (p *syntaxParser) oneOf() Argument {
 	if w := p.peek(); w == "]" || w == ">" {
 		p.i++
 	}
-	if len(choices) == 1 {
-		return choices[0]
+	switch len(choices) {
+	case 0:
+		return Argument{}, false
+	case 1:
+		return choices[0], true
 	}
-	return Argument{Name: joinNames(choices), Type: "oneof", Args: choices}
+	return Argument{Name: joinNames(choices), Type: "oneof", Args: choices}, true
 }
 
 func joinNames(args []Argument) string {

@@ -69,6 +69,9 @@ func TestParseSyntax(t *testing.T) {
 		{"filter", "[FILTERBY <MODULE module-name | ACLCAT category | PATTERN pattern>]", 0,
 			"(FILTERBY, <MODULE module-name:string, ACLCAT category:string, PATTERN pattern:pattern>)?"},
 		{"streams", "[COUNT count] STREAMS key [key ...] id [id ...]", 1, "COUNT count:integer?, STREAMS (key:key0+, id:string+)"},
+		{"options in any number", "<id | <[ID id] | [TYPE <A | B>] [...]>>", 0, "<id:string, <ID id:string?, (TYPE, <A, B>)+?>>"},
+		{"all before it in any number", "<[ID id] [ADDR addr] [...]>", 0, "(ID id:string?, ADDR addr:string?)+"},
+		{"brackets around nothing", "key [] <> [...] [ | ]", 1, "key:key0+"},
 		{"unclosed bracket", "key [NX", 1, "key:key0, NX?"},
 		{"stray bracket", "] key", 1, ""},
 	} {
@@ -78,8 +81,20 @@ func TestParseSyntax(t *testing.T) {
 	}
 }
 
-// FuzzParseSyntax: any text comes to an end without a panic.
+// FuzzParseSyntax: any text comes to an end without a panic, and without a
+// choice or a block of nothing, on which redis-cli 7.0 crashes.
 func FuzzParseSyntax(f *testing.F) {
 	f.Add("key [NX | XX] <a [b ...] | c> ...")
-	f.Fuzz(func(t *testing.T, text string) { ParseSyntax(text, 2) })
+	f.Fuzz(func(t *testing.T, text string) {
+		var check func(args []Argument)
+		check = func(args []Argument) {
+			for i := range args {
+				if composed := args[i].Type == "oneof" || args[i].Type == "block"; composed != (len(args[i].Args) > 0) {
+					t.Fatalf("%q has %+v", text, args[i])
+				}
+				check(args[i].Args)
+			}
+		}
+		check(ParseSyntax(text, 2))
+	})
 }
