@@ -60,7 +60,7 @@ const (
 	Asking                            // carries its own ASKING
 	Fast                              // O(1) or O(log n): @fast
 	NoAuth                            // allowed before AUTH
-	MayReplicate                      // not a write, but may be replicated
+	MayReplicate                      // not a write, but may be replicated; not printed
 	NoAsyncLoading                    // refused while a replica loads beside serving
 	NoMulti                           // refused inside MULTI
 	MovableKeys                       // key positions depend on arguments (derived)
@@ -85,7 +85,7 @@ var flagNames = []struct {
 	name string
 }{{Write, "write"}, {ReadOnly, "readonly"}, {DenyOOM, "denyoom"}, {Admin, "admin"}, {PubSubFlag, "pubsub"},
 	{NoScript, "noscript"}, {Blocking, "blocking"}, {Loading, "loading"}, {Stale, "stale"}, {SkipMonitor, "skip_monitor"},
-	{SkipSlowlog, "skip_slowlog"}, {Asking, "asking"}, {Fast, "fast"}, {NoAuth, "no_auth"}, {MayReplicate, "may_replicate"},
+	{SkipSlowlog, "skip_slowlog"}, {Asking, "asking"}, {Fast, "fast"}, {NoAuth, "no_auth"},
 	{NoAsyncLoading, "no_async_loading"}, {NoMulti, "no_multi"}, {MovableKeys, "movablekeys"}, {AllowBusy, "allow_busy"},
 	{NoMandatoryKeys, "no_mandatory_keys"}}
 

@@ -43,6 +43,12 @@ func clientSpecs() []*command.Spec {
 		}}}
 }
 
+// badSubcommand is the reply to a subcommand with too many arguments.
+func badSubcommand(c *command.Ctx) string {
+	return "ERR unknown subcommand or wrong number of arguments for '" + clean(c.Arg(1), 128) + "'. Try " +
+		strings.ToUpper(c.Spec.Parent.Name) + " HELP."
+}
+
 func clientHelp(c *command.Ctx) {
 	c.Help(
 		"CACHING (YES|NO)", "    Track the keys of the next command, or do not (OPTIN, OPTOUT).",
@@ -286,7 +292,7 @@ func clientPause(c *command.Ctx) {
 	s := SessionOf(c)
 	all := true
 	if len(c.Argv) > 4 {
-		c.Error(command.ErrSyntax)
+		c.Error(badSubcommand(c))
 		return
 	}
 	if len(c.Argv) == 4 {
@@ -381,7 +387,7 @@ func clientUnblock(c *command.Ctx) {
 	text := ""
 	switch {
 	case len(c.Argv) > 4:
-		c.Error(command.ErrSyntax)
+		c.Error(badSubcommand(c))
 		return
 	case len(c.Argv) == 4 && command.Word(c.Arg(3), "error"):
 		text = command.ErrUnblocked

@@ -87,3 +87,11 @@ func (s *Session) publishState() {
 	s.proto3.Store(s.out.Proto == 3)
 	s.state.Store(s.flags | s.special<<16)
 }
+
+// Library returns the client library's name as CLIENT SETINFO has told it; any
+// goroutine.
+func (s *Session) Library() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.libName
+}

@@ -61,9 +61,11 @@ func pubsubSpecs() []*command.Spec {
 		{Name: "spublish", Group: command.PubSub, Since: "7.0.0", Arity: 3, Complexity: "O(N) with the subscribers", Syntax: "shardchannel message",
 			Summary: "Sends a message to a shard channel.", Flags: command.Session | command.PubSubFlag | command.Loading | command.Stale | command.Fast | command.MayReplicate,
 			Keys: channel, Run: publishRun},
-		{Name: "pubsub", Group: command.PubSub, Since: "2.8.0", Arity: -2, Complexity: "Depends on the subcommand", Summary: "Container of commands about subscriptions.",
+		{Name: "pubsub", Group: command.PubSub, Since: "2.8.0", Arity: -2, Complexity: "Depends on the subcommand", Summary: "Container of commands about subscriptions.", Categories: []string{"-pubsub"},
 			Subs: []*command.Spec{
 				sub("channels", "2.8.0", "[pattern]", "O(N) with the channels", "Lists channels with subscribers.", -2, pubsubChannels),
+				{Name: "help", Group: command.PubSub, Since: "6.2.0", Arity: 2, Complexity: "O(1)", Summary: "Explains the subcommands.",
+					Flags: command.Session | command.Loading | command.Stale, Categories: []string{"-pubsub"}, Run: pubsubHelp},
 				sub("numsub", "2.8.0", "[channel [channel ...]]", "O(N) with the channels asked for", "Counts the subscribers of channels.", -2, pubsubNumSub),
 				sub("numpat", "2.8.0", "", "O(1)", "Counts the patterns listened to.", 2, pubsubNumPat),
 				sub("shardchannels", "7.0.0", "[pattern]", "O(N) with the channels", "Lists shard channels with subscribers.", -2, pubsubChannels),
@@ -100,7 +102,7 @@ func selectRun(c *command.Ctx) {
 	n, ok := command.ParseInt(c.Arg(1))
 	switch {
 	case !ok:
-		c.Error("ERR invalid DB index")
+		c.Error(command.ErrNotInteger)
 	case s.e.View().Cluster && n != 0:
 		c.Error("ERR SELECT is not allowed in cluster mode")
 	case n < 0 || n >= int64(s.e.Store.DBs()):

@@ -77,9 +77,11 @@ type Engine struct {
 	stall    sync.Mutex // held while GateStall is closed
 	slowlog  SlowLog
 
-	exec   *command.Spec // EXEC
-	start  time.Time
-	lastID atomic.Int64
+	exec      *command.Spec // EXEC
+	start     time.Time
+	fastClock bool         // Now is the system's
+	wallBase  atomic.Int64 // Unix milliseconds at start, as the clock is set now
+	lastID    atomic.Int64
 
 	// Evict, when set, frees memory down to maxmemory, holding no locks, and
 	// opens or closes GateOOM.
@@ -90,6 +92,21 @@ type Engine struct {
 
 // nanos reads the monotonic clock, which is half the price of time.Now.
 func (e *Engine) nanos() int64 { return int64(time.Since(e.start)) }
+
+// nowAt is Now for a reading of nanos just made: Unix milliseconds.
+func (e *Engine) nowAt(nanos int64) int64 {
+	if !e.fastClock {
+		return e.Now()
+	}
+	return e.wallBase.Load() + nanos/1e6
+}
+
+// SyncClock follows the system's clock, which may have been set; the cron calls
+// it. In between the wall clock is the monotonic one, moved.
+func (e *Engine) SyncClock() {
+	now := time.Now()
+	e.wallBase.Store(now.UnixMilli() - int64(now.Sub(e.start))/1e6)
+}
 
 func (e *Engine) evict() {
 	if e.Evict != nil {
@@ -132,7 +149,9 @@ type SlowLog interface {
 func New(o Options) *Engine {
 	e := &Engine{Store: o.Store, Env: o.Env, Slog: o.Slog, Now: o.Now, Auth: o.Auth, slowlog: o.Slow, start: time.Now()}
 	if e.Now == nil {
-		e.Now = func() int64 { return time.Now().UnixMilli() }
+		e.fastClock = true
+		e.Now = func() int64 { return e.nowAt(e.nanos()) }
+		e.SyncClock()
 	}
 	e.view.Store(&View{})
 	e.clients.init()

@@ -114,12 +114,15 @@ func (e *Engine) ExpireCycle(stop func() bool) {
 	}
 	var c command.Ctx
 	c.Env = e.Env
+	now := e.Now()
 	for i := range e.Store.DBs() {
 		db := e.Store.DB(i)
 		for slot := db.NextOccupied(0); slot < store.Slots; slot = db.NextOccupied(slot + 1) {
+			if !db.DueSlot(uint16(slot), now) {
+				continue
+			}
 			var cur store.ExpireCursor
 			for done := false; !done; {
-				now := e.Now()
 				e.Store.Lock(uint16(slot))
 				if !db.DueSlot(uint16(slot), now) || e.View().Replica || e.Gate(GatePauseWrite|GatePauseAll) {
 					e.Store.Unlock(uint16(slot))

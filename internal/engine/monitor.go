@@ -38,12 +38,30 @@ func (m *monitors) remove(s *Session) {
 // feed shows a command that has run to the monitors. Commands of operators stay
 // hidden, and so do secrets.
 func (m *monitors) feed(s *Session, spec *command.Spec, argv [][]byte) {
-	if spec == nil || spec.Flags&(command.SkipMonitor|command.Admin) != 0 {
-		return
+	if spec != nil && spec.Flags&(command.SkipMonitor|command.Admin) == 0 {
+		m.show(s, spec, argv, false)
 	}
+}
+
+// MonitorScript shows the command that calls a script to MONITOR, before the
+// calls of the script, and MonitorCall one of those. The session's goroutine.
+func (s *Session) MonitorScript(c *command.Ctx) {
+	if s.e.monitors.n.Load() != 0 {
+		s.e.monitors.show(s, c.Spec, c.Argv, false)
+	}
+}
+func (s *Session) MonitorCall(spec *command.Spec, argv [][]byte) {
+	if s.e.monitors.n.Load() != 0 && spec.Flags&(command.SkipMonitor|command.Admin) == 0 {
+		s.e.monitors.show(s, spec, argv, true)
+	}
+}
+
+func (m *monitors) show(s *Session, spec *command.Spec, argv [][]byte, fromScript bool) {
 	now := time.Now().UnixMicro()
 	addr := s.conn.RemoteAddr()
-	if s.conn.Unix() {
+	if fromScript {
+		addr = "lua"
+	} else if s.conn.Unix() {
 		addr = "unix:" + strings.TrimSuffix(addr, ":0")
 	}
 	line := fmt.Appendf(nil, "+%d.%06d [%d %s]", now/1e6, now%1e6, s.dbIndex, addr)
@@ -91,6 +109,10 @@ func appendQuoted(dst, b []byte) []byte {
 
 func monitorRun(c *command.Ctx) {
 	s := SessionOf(c)
+	if s.multi.running {
+		c.Error("ERR MONITOR isn't allowed for DENY BLOCKING client")
+		return
+	}
 	s.holdPushesNow()
 	s.special |= specialMonitor
 	s.flags |= flagMonitor

@@ -296,6 +296,10 @@ func publishRun(c *command.Ctx) {
 
 func pubsubChannels(c *command.Ctx) {
 	s := SessionOf(c)
+	if len(c.Argv) > 3 {
+		c.Error(badSubcommand(c))
+		return
+	}
 	p := &s.e.pubsub
 	m := p.channels
 	if strings.HasPrefix(c.Spec.Name, "shard") {
@@ -335,6 +339,16 @@ func pubsubNumPat(c *command.Ctx) {
 	s.e.pubsub.mu.RLock()
 	defer s.e.pubsub.mu.RUnlock()
 	c.Int(int64(len(s.e.pubsub.patterns)))
+}
+
+func pubsubHelp(c *command.Ctx) {
+	c.Help(
+		"CHANNELS [<pattern>]", "    List the channels with subscribers that match the pattern (default: '*').",
+		"NUMPAT", "    Count the patterns listened to.",
+		"NUMSUB [<channel> ...]", "    Count the subscribers of channels, those of patterns aside.",
+		"SHARDCHANNELS [<pattern>]", "    List the shard channels with subscribers.",
+		"SHARDNUMSUB [<shardchannel> ...]", "    Count the subscribers of shard channels.",
+	)
 }
 
 // PubSubCounts returns the numbers of channels, patterns and shard channels

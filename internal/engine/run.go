@@ -16,7 +16,7 @@ func (s *Session) runBatch(cmds int) int {
 		s.touch(cmds)
 	}
 	t := s.e.nanos()
-	s.ctx.Now = s.e.Now()
+	s.ctx.Now = s.e.nowAt(t)
 	s.holdPushes()
 	for i := range s.batch[:cmds] {
 		p := &s.batch[i]
@@ -41,10 +41,9 @@ func (s *Session) runBatch(cmds int) int {
 		if len(s.out.Buf) >= flushAt {
 			s.endBatch()
 			s.holdPushes()
-			s.ctx.Now = s.e.Now()
 		}
 		if i&15 == 15 {
-			s.ctx.Now = s.e.Now()
+			s.ctx.Now = s.e.nowAt(t)
 		}
 	}
 	return cmds

@@ -264,10 +264,7 @@ func (e *Engine) startTracking(s *Session, o *trackOptions) {
 		t.clients++
 		t.interest.Or(interestTracking)
 	} else {
-		o.prefixes = append(slices.Clone(old.prefixes), o.prefixes...)
-	}
-	if o.bcast && len(o.prefixes) == 0 {
-		o.prefixes = []string{""}
+		o.prefixes = append(o.prefixes, old.prefixes...)
 	}
 	for _, p := range o.prefixes {
 		join(t.prefixes, p, s)
@@ -391,6 +388,9 @@ func clientTracking(c *command.Ctx) {
 	if text := overlap(old, o.prefixes); text != "" {
 		c.Error(text)
 		return
+	}
+	if o.bcast && len(o.prefixes) == 0 && (old == nil || !slices.Contains(old.prefixes, "")) {
+		o.prefixes = []string{""} // all keys
 	}
 	s.e.startTracking(s, o)
 	c.OK()
