@@ -178,6 +178,7 @@ func (s *Server) cron(ctx context.Context) {
 			return
 		case <-t.C:
 		}
+		s.engine.SyncClock()
 		s.engine.PauseTick(s.engine.Now())
 		s.saver.Tick()
 		s.observer.Tick()

@@ -22,7 +22,7 @@ type slot struct {
 	dict       ds.Dict
 	n          atomic.Int32 // keys; the dict's length for readers without the lock
 	volatile   int32        // keys with an expiry
-	nextExpire int64        // no key expires before it; 0: none does
+	nextExpire atomic.Int64 // no key expires before it; 0: none does
 }
 
 func newDB(st *Store, index int) *DB {
@@ -98,7 +98,7 @@ func (db *DB) drop(o *Obj) {
 	if o.rec[offFlags]&flagExpire != 0 {
 		s.volatile--
 		if s.volatile == 0 {
-			s.nextExpire = 0
+			s.nextExpire.Store(0)
 		}
 	}
 	a := o.Arena()

@@ -2,14 +2,15 @@ package store
 
 // noteExpire keeps the slot's lower bound true after a key got the expiry at.
 func (s *slot) noteExpire(at int64) {
-	if at != 0 && (s.nextExpire == 0 || at < s.nextExpire) {
-		s.nextExpire = at
+	if next := s.nextExpire.Load(); at != 0 && (next == 0 || at < next) {
+		s.nextExpire.Store(at)
 	}
 }
 
-// DueSlot reports whether a key of the slot may have expired by now.
+// DueSlot reports whether a key of the slot may have expired by now. Without the
+// slot's lock it is a hint.
 func (db *DB) DueSlot(slot uint16, now int64) bool {
-	n := db.slot(slot).nextExpire
+	n := db.slot(slot).nextExpire.Load()
 	return n != 0 && n <= now
 }
 
@@ -58,10 +59,10 @@ func (db *DB) ExpireStep(slot uint16, now int64, c *ExpireCursor, max int, expir
 		if next == 0 {
 			// Keys that got an expiry during the sweep lowered nextExpire
 			// themselves; those before the cursor are in c.next or lower.
-			if s.nextExpire > now && s.nextExpire < c.next || c.next == 0 && s.nextExpire > now {
-				c.next = s.nextExpire
+			if was := s.nextExpire.Load(); was > now && (c.next == 0 || was < c.next) {
+				c.next = was
 			}
-			s.nextExpire = c.next
+			s.nextExpire.Store(c.next)
 			*c = ExpireCursor{}
 			return true
 		}
