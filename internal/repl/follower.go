@@ -90,7 +90,7 @@ func (f *follower) run() {
 			f.downSince.Store(time.Now().UnixNano())
 			continue // at once, then once a second
 		}
-		t := time.NewTimer(time.Until(began.Add(retryEvery)))
+		t := time.NewTimer(time.Until(began.Add(f.r.retry)))
 		select {
 		case <-t.C:
 		case <-f.ctx.Done():

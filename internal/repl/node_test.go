@@ -140,6 +140,7 @@ func newNode(t testing.TB, change func(*Settings)) *node {
 		defer n.mu.Unlock()
 		return n.set
 	}, NewSpool: func() (Spool, error) { return os.Create(filepath.Join(dir, "spool")) }})
+	n.repl.retry = 20 * time.Millisecond
 	n.e.SetTable(command.NewTable(engine.Specs(), datatypes.Specs(), n.repl.Specs()))
 	n.repl.Start()
 	t.Cleanup(n.close)

@@ -47,11 +47,10 @@ type peer struct {
 	endOnce sync.Once
 	acked   chan struct{} // bound 1: an ACK has come, for a feed that waits for the first
 
-	ackOff   atomic.Int64 // stream bytes that the replica has applied
-	fackOff  atomic.Int64 // ... and has on disk; -1: it does not say
-	ackAt    atomic.Int64 // Unix ns when that was heard, or any sign of life
-	sentAt   atomic.Int64 // Unix ns of the last write that went through
-	acksEver atomic.Bool
+	ackOff  atomic.Int64 // stream bytes that the replica has applied
+	fackOff atomic.Int64 // ... and has on disk; -1: it does not say
+	ackAt   atomic.Int64 // Unix ns when that was heard, or any sign of life
+	sentAt  atomic.Int64 // Unix ns of the last write that went through
 
 	// Guarded by r.mu.
 	port          int    // that it listens on
@@ -64,7 +63,6 @@ type peer struct {
 	psync         bool // it spoke PSYNC, not SYNC
 	state         peerState
 	asked         time.Time // for a full sync
-	since         time.Time // state online
 	reader        *reader   // its place in the stream; nil before
 	fed           bool      // the feed owns reader
 	soft          time.Time // since when it lags beyond the soft limit
@@ -163,7 +161,7 @@ func (p *peer) serveContinue(rd *reader, h *History) {
 	p.s.BecomeReplica()
 	now := time.Now()
 	r.mu.Lock()
-	p.state, p.since, p.psync, p.reader, p.fed = peerOnline, now, true, rd, true
+	p.state, p.psync, p.reader, p.fed = peerOnline, true, rd, true
 	hello := "+CONTINUE\r\n"
 	if p.psync2 {
 		hello = "+CONTINUE " + h.ID + "\r\n"
@@ -240,7 +238,6 @@ func (p *peer) ack(off, fack int64) {
 	if fack > p.fackOff.Load() {
 		p.fackOff.Store(fack)
 	}
-	p.acksEver.Store(true)
 	p.ackAt.Store(time.Now().UnixNano())
 	select {
 	case p.acked <- struct{}{}:

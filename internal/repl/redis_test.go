@@ -128,7 +128,7 @@ func TestWeFollowRedis(t *testing.T) {
 }
 
 // Redis P, replicas: us and a second Redis. We are promoted: the second Redis
-// continues with us by our second id; then P comes back as our replica.
+// continues with us by our second id; then it is promoted, and we continue.
 func TestRedisSiblingContinuesAfterOurPromotion(t *testing.T) {
 	t.Parallel()
 	p, sibling, a := redisServer(t), redisServer(t), newNode(t, nil)
@@ -136,6 +136,7 @@ func TestRedisSiblingContinuesAfterOurPromotion(t *testing.T) {
 	fill(pc, 100)
 	a.repl.Follow("127.0.0.1", p.port, FollowOptions{})
 	sc.want(fmt.Sprintf("REPLICAOF 127.0.0.1 %d", p.port), "+OK")
+	eventually(t, "two replicas", func() bool { return strings.Count(pc.do("INFO replication"), "state=online") == 2 }, func() string { return pc.do("INFO replication") })
 	pc.want("SET k v", "+OK")
 	inStepWith(t, a, pc)
 	inStepWith(t, a, sc)

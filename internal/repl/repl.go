@@ -115,6 +115,7 @@ type Repl struct {
 	e     *engine.Engine
 	log   *Log
 	slog  *slog.Logger
+	retry time.Duration // retryEvery; tests are less patient
 	Stats Stats
 
 	ctx  context.Context
@@ -146,7 +147,7 @@ func New(o Options) *Repl {
 		o.Slog = slog.New(slog.DiscardHandler)
 	}
 	r := &Repl{o: o, e: o.Engine, slog: o.Slog, log: newLog(), waits: map[*wait]struct{}{},
-		syncKick: make(chan struct{}, 1), noPeers: time.Now()}
+		syncKick: make(chan struct{}, 1), noPeers: time.Now(), retry: retryEvery}
 	r.ctx, r.stop = context.WithCancel(context.Background())
 	r.e.SetLog(r.log)
 	r.Refresh()
@@ -438,6 +439,19 @@ func (r *Repl) InSync() (n, of int, lagging []Lag) {
 		}
 	}
 	return n, of, lagging
+}
+
+// AskAcks makes the replicas tell how far they are at once, not within the
+// second.
+func (r *Repl) AskAcks() { r.askAcks(r.log.Offset()) }
+
+// ChangeID gives the history a new name that continues nothing (DEBUG
+// CHANGE-REPL-ID): every replica that reconnects needs a full sync.
+func (r *Repl) ChangeID() {
+	l := r.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.id, l.id2, l.second = newID(), noID, -1
 }
 
 // Buffered returns the bytes of the stream that are kept, and how many of them

@@ -267,7 +267,7 @@ func TestMinReplicas(t *testing.T) {
 	eventually(t, "writes refused", func() bool { return strings.HasPrefix(c.do("SET k v"), "-NOREPLICAS") }, p.repl.Info)
 }
 
-// A silent replica is dropped, a silent primary left.
+// ROLE as both roles answer it.
 func TestRole(t *testing.T) {
 	t.Parallel()
 	p, a := newNode(t, nil), newNode(t, nil)

@@ -338,10 +338,9 @@ func (t *transfer) serve(p *peer, rd *reader, at *rdb.ReplInfo) {
 }
 
 func (p *peer) online() {
-	now := time.Now()
-	p.ackAt.Store(now.UnixNano())
+	p.ackAt.Store(time.Now().UnixNano())
 	p.r.mu.Lock()
-	p.state, p.since = peerOnline, now
+	p.state = peerOnline
 	p.r.mu.Unlock()
 }
 

@@ -488,3 +488,28 @@ func TestStuckReplica(t *testing.T) {
 		t.Errorf("%d full syncs, want 2", n)
 	}
 }
+
+// A replica that does not read the stream is cut off beyond its limit, and the
+// bytes kept for it are given up.
+func TestSlowReplicaIsCutOff(t *testing.T) {
+	t.Parallel()
+	p, a := newNode(t, func(s *Settings) { s.BacklogSize, s.OutputHard, s.OutputSoft = 64<<10, 1<<20, 0 }), newNode(t, nil)
+	follow(t, p, a)
+	a.repl.Promote()
+	w := asReplica(p, "REPLCONF listening-port 7777")
+	w.send(fmt.Sprintf("PSYNC %s %d\r\n", p.info("master_replid"), p.repl.Offset()+1))
+	eventually(t, "the slow replica online", func() bool { return strings.Contains(p.repl.Info(), "port=7777,state=online") }, p.repl.Info)
+	c := p.client()
+	big := strings.Repeat("x", 1<<20)
+	for i := 0; i < 60 && !strings.Contains(p.logs.String(), "output buffer limits"); i++ { // sockets hold some
+		c.want("SET big "+big, "+OK")
+	}
+	eventually(t, "cut off", func() bool { return p.info("connected_slaves") == "0" }, p.repl.Info)
+	if !strings.Contains(p.logs.String(), "127.0.0.1:7777 scheduled to be closed ASAP for overcoming of output buffer limits") {
+		t.Errorf("the log does not say why:\n%s", p.logs)
+	}
+	c.want("SET big "+big, "+OK")
+	if total, _ := p.repl.Buffered(); total > 256<<10 {
+		t.Errorf("%d bytes of the stream are kept, for nobody", total)
+	}
+}
