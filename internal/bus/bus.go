@@ -78,6 +78,7 @@ type Bus struct {
 	m     *cluster.Machine // the driver only
 	lock  *disk.Lock
 	start time.Time
+	fresh bool // the node began with this process
 
 	events  chan event
 	quit    chan struct{}
@@ -121,6 +122,7 @@ func New(o Options) (*Bus, error) {
 		lock.Unlock()
 		return nil, fmt.Errorf("bus: %w", err)
 	}
+	b.fresh = len(text) == 0
 	set := b.settings()
 	boot, skipped, err := cluster.ParseNodesConf(text, set.TLSCluster)
 	if err != nil {
@@ -156,6 +158,9 @@ func (b *Bus) now() cluster.Times {
 func (b *Bus) settings() cluster.Settings {
 	s := b.opt.Settings()
 	s.Keys = keyspace{b.opt.Engine}
+	if b.fresh {
+		s.StartDelay = 0 // there is no old state that could mislead it
+	}
 	return s
 }
 

@@ -230,6 +230,7 @@ func (m *Machine) Configure(now Times, cfg Settings) {
 	}
 	m.cfg = cfg
 	m.applySettings()
+	m.todo |= todoState // cluster-require-full-coverage
 	m.endStep()
 }
 
