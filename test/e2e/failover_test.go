@@ -252,3 +252,47 @@ func TestManualFailover(t *testing.T) {
 	}
 	t.Logf("roles exchanged after %v", took.Round(time.Millisecond))
 }
+
+// When a replica takes over, its siblings go on with the stream where they
+// were: nobody is sent the whole data set again.
+func TestSiblingsContinue(t *testing.T) {
+	c := proc.StartCluster(t, 3, 2)
+	old := owner(t, c, "foo")
+	replicas := c.Replicas(old)
+	if len(replicas) != 2 {
+		t.Fatalf("%s has %d replicas, want 2", old, len(replicas))
+	}
+	fillNode(t, old, "{foo}")
+	for _, r := range replicas {
+		proc.WaitInStep(t, old, r)
+	}
+	old.Kill()
+	var heir *proc.Node
+	proc.Wait(t, proc.Patience, "a replica is elected", func() string {
+		for _, r := range replicas {
+			if _, err := r.Do("SET", "{foo}after", "1"); err == nil {
+				heir = r
+				return ""
+			}
+		}
+		return "no replica takes a write"
+	})
+	sibling := replicas[0]
+	if sibling == heir {
+		sibling = replicas[1]
+	}
+	proc.Wait(t, proc.Patience, "the sibling follows "+heir.String(), func() string {
+		if info := sibling.Info("replication"); info["master_port"] != fmt.Sprint(heir.Port) || info["master_link_status"] != "up" {
+			return fmt.Sprintf("it follows port %s, link %s", info["master_port"], info["master_link_status"])
+		}
+		return ""
+	})
+	proc.WaitInStep(t, heir, sibling)
+	if full, partial := heir.InfoInt("stats", "sync_full"), heir.InfoInt("stats", "sync_partial_ok"); full != 0 || partial != 1 {
+		t.Errorf("%s: sync_full %d, sync_partial_ok %d; want 0, 1", heir, full, partial)
+	}
+	old.Start()
+	c.WaitHealthy(proc.Patience)
+	proc.WaitInStep(t, heir, old)
+	proc.WaitInStep(t, heir, sibling)
+}
