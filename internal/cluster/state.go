@@ -70,7 +70,9 @@ func (m *Machine) evaluate() {
 	}
 	if reachable < m.quorum() {
 		state, reason = StateFail, "majority of primaries unreachable"
-		m.minorityTime = now
+		if size > 0 { // else there is no majority that could have gone on alone
+			m.minorityTime = now
+		}
 	}
 	if state == m.state {
 		if state == StateOK {
