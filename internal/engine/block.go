@@ -460,11 +460,11 @@ func (w *waiters) all() []*Session {
 	return out
 }
 
-// counts returns how many keys are waited for.
-func (w *waiters) counts() (keys int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return len(w.keys)
+// BlockingKeys returns how many keys blocked clients wait for.
+func (e *Engine) BlockingKeys() int {
+	e.waiters.mu.Lock()
+	defer e.waiters.mu.Unlock()
+	return len(e.waiters.keys)
 }
 
 // serveReady runs the parked commands of ready keys again. No locks are held.

@@ -10,14 +10,18 @@
 // are. Commands on values are in datatypes.
 //
 // Read engine.go, view.go, session.go, run.go, gates.go, after.go, multi.go,
-// block.go, pubsub.go, clients.go.
+// block.go, pubsub.go, push.go, tracking.go, client.go, clients.go.
 //
 // # Goroutines and locks
 //
 // A Session belongs to the goroutine of its connection; what others may call
-// says so. The order of locks: slot locks (ascending), then at most one leaf
-// lock (log, pub/sub, waiters, watches, clients). While holding a leaf lock
-// nothing else is acquired.
+// says so; while it is blocked, to the goroutine that serves it (block.go). The
+// order of locks: the turn of a key whose blocked clients are served, slot
+// locks (ascending), then at most one leaf lock (log, waiters, watches,
+// clients, tracking, a session's block state). While holding a leaf lock
+// nothing else is acquired, with one exception: those of pub/sub and monitors
+// are held while sessions are pushed to, which takes a session's push lock,
+// then its connection's.
 package engine
 
 import (

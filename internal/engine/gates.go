@@ -76,6 +76,7 @@ func (s *Session) gate(g uint32, spec *command.Spec) (refuse string, wait bool) 
 	if spec == s.e.execSpec() {
 		write = s.multi.writes
 		f |= s.multi.flags & command.DenyOOM
+		f &^= s.multi.lacking & (command.Stale | command.Loading)
 	}
 	if s.special&specialPrimary != 0 {
 		return "", false

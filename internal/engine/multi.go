@@ -15,6 +15,7 @@ type multiState struct {
 	queue   []queued
 	bytes   int
 	flags   command.Flags // of all queued commands
+	lacking command.Flags // flags that one of them does not have
 	writes  bool
 	dirty   bool // a command was refused while queueing
 	running bool // EXEC is running the queue
@@ -100,6 +101,7 @@ func (s *Session) queueCommand(p *planned) {
 		m.bytes += len(a)
 	}
 	m.flags |= spec.Flags
+	m.lacking |= ^spec.Flags
 	if spec.NeedsWorld(argv) {
 		m.flags |= command.World
 	}
@@ -128,7 +130,7 @@ func copyArgs(argv [][]byte) [][]byte {
 func (s *Session) discardMulti() {
 	s.special &^= specialMulti
 	m := &s.multi
-	m.queue, m.bytes, m.flags, m.writes, m.dirty = nil, 0, 0, false, false
+	m.queue, m.bytes, m.flags, m.lacking, m.writes, m.dirty = nil, 0, 0, 0, false, false
 	s.queued.Store(-1)
 	s.queuedSize.Store(0)
 	s.unwatch()
@@ -265,7 +267,12 @@ func execRun(c *command.Ctx) {
 			text, wait := s.gate(g, exec)
 			if wait {
 				unlock()
+				s.endBatch() // replies to what came before
 				e.waitPause(s)
+				s.holdPushes()
+				if s.kill.Load() {
+					return
+				}
 				c.Now = e.Now()
 				continue
 			}
