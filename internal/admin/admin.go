@@ -46,6 +46,12 @@ type Options struct {
 	ChangeReplID func()
 	// KillLink closes links of the bus to or from a node (DEBUG CLUSTERLINK KILL).
 	KillLink func(to, from bool, node string) error
+	// PacketFilter drops received messages of the bus by type, -1 none, -2 all;
+	// CloseOnDrop also closes their links; RandomPing turns the random pings of
+	// the bus on or off (DEBUG DROP-CLUSTER-PACKET-FILTER and its kin).
+	PacketFilter func(messageType int)
+	CloseOnDrop  func(on bool)
+	RandomPing   func(on bool)
 	// Crash ends the process as a fault of its own would; nil panics.
 	Crash func(why string)
 

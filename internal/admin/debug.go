@@ -99,6 +99,20 @@ func (a *admin) debug(c *command.Ctx) {
 		c.OK()
 	case is("clusterlink", 5, 5) && command.Word(c.Arg(2), "kill"):
 		a.killLink(c)
+	case is("drop-cluster-packet-filter", 3, 3) && a.PacketFilter != nil:
+		n, ok := command.ParseInt(c.Arg(2))
+		if !ok {
+			c.Error(command.ErrNotInteger)
+			return
+		}
+		a.PacketFilter(int(n))
+		c.OK()
+	case is("close-cluster-link-on-packet-drop", 3, 3) && a.CloseOnDrop != nil:
+		a.CloseOnDrop(atoi(c.Arg(2)) != 0)
+		c.OK()
+	case is("disable-cluster-random-ping", 3, 3) && a.RandomPing != nil:
+		a.RandomPing(atoi(c.Arg(2)) == 0)
+		c.OK()
 	case is("config-rewrite-force-all", 2, 2):
 		a.configRewrite(c)
 	case is("panic", 2, 2):
@@ -117,7 +131,7 @@ func (a *admin) debug(c *command.Ctx) {
 		c.OK()
 	case is("replybuffer", 4, 4) && (command.Word(c.Arg(2), "peak-reset-time") || command.Word(c.Arg(2), "resizing")),
 		is("pause-cron", 3, 3), is("set-skip-checksum-validation", 3, 3), is("set-disable-deny-scripts", 3, 3),
-		is("aof-flush-sleep", 3, 3), is("drop-cluster-packet-filter", 3, 3), is("jmap", 2, many), is("leak", 3, 3):
+		is("aof-flush-sleep", 3, 3), is("drop-cluster-packet-filter", 3, 3), is("close-cluster-link-on-packet-drop", 3, 3), is("disable-cluster-random-ping", 3, 3), is("jmap", 2, many), is("leak", 3, 3):
 		c.OK() // about things that Skein does not have
 	default:
 		c.Error("ERR unknown subcommand or wrong number of arguments for '" + clip(c.Arg(1)) + "'. Try DEBUG HELP.")

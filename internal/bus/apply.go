@@ -116,6 +116,8 @@ func (a *applier) publish(v *cluster.View) {
 	b.opt.Engine.SetView(&engine.View{
 		Replica: replica, Cluster: true, Own: own, Router: &router{b: b, v: v}, NodeID: v.Myself().ID.String(),
 	})
+	b.shown.Store(v)
+	b.renewLease()
 	b.opt.Engine.RecheckBlocked(became)
 }
 

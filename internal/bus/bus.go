@@ -24,6 +24,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,6 +48,10 @@ type Replication interface {
 	// done, and the time since the last byte came, or since the link went down;
 	// negative if it never stood.
 	Link() (up bool, age time.Duration)
+	// Complete reports whether the data is a complete state of what is replicated;
+	// Distrust says that it is not, until the primary has been heard.
+	Complete() bool
+	Distrust()
 }
 
 // Options are what a Bus needs.
@@ -89,18 +94,28 @@ type Bus struct {
 	apply   applier
 	lns     []net.Listener
 
-	inbound     atomic.Uint64
-	followed    atomic.Uint64 // ID of the last cluster.Follow carried out
-	limitHits   atomic.Int64  // links closed over the send limit
-	pubSent     [cluster.TypeCount]atomic.Uint64
-	pubReceived [cluster.TypeCount]atomic.Uint64
-	dropFilter  atomic.Int32 // DEBUG DROP-CLUSTER-PACKET-FILTER
-	dropClose   atomic.Bool
-	stalled     sync.RWMutex // held for writing while DEBUG SLEEP stalls the node
+	inbound      atomic.Uint64
+	followed     atomic.Uint64                // ID of the last cluster.Follow carried out
+	shown        atomic.Pointer[cluster.View] // what the engine routes by
+	lastTick     atomic.Int64                 // lease of the last tick, in the engine's time
+	running      atomic.Bool                  // the driver takes events
+	limitHits    atomic.Int64                 // links closed over the send limit
+	pubSent      [cluster.TypeCount]atomic.Uint64
+	pubReceived  [cluster.TypeCount]atomic.Uint64
+	dropFilter   atomic.Int32 // DEBUG DROP-CLUSTER-PACKET-FILTER
+	dropClose    atomic.Bool
+	noRandomPing atomic.Bool  // DEBUG DISABLE-CLUSTER-RANDOM-PING
+	stalled      sync.RWMutex // held for writing while DEBUG SLEEP stalls the node
 }
 
 // ErrInUse says that another process uses the same nodes.conf.
-var ErrInUse = errors.New("the cluster configuration file is in use by another node")
+var ErrInUse = errors.New("already used by a different Redis Cluster node. Please make sure that different nodes use different cluster configuration files.")
+
+// ErrCorrupt says that nodes.conf cannot be read; the log says why.
+var ErrCorrupt = errors.New("Unrecoverable error: corrupted cluster config file.")
+
+// ErrPort says that the bus port would be too high.
+var ErrPort = errors.New("Redis port number too high. Cluster communication port is 10,000 port numbers higher than your Redis port. Your Redis port number must be 55535 or less.")
 
 // New loads nodes.conf, or makes a new identity, and publishes the first view.
 // Nothing is listening yet.
@@ -111,7 +126,7 @@ func New(o Options) (*Bus, error) {
 	b.apply.init(b)
 	lock, err := disk.LockFile(o.Path)
 	if errors.Is(err, disk.ErrLocked) {
-		return nil, fmt.Errorf("bus: %s: %w", o.Path, ErrInUse)
+		return nil, fmt.Errorf("Sorry, the cluster configuration file %s is %w", filepath.Base(o.Path), ErrInUse)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("bus: %w", err)
@@ -127,7 +142,8 @@ func New(o Options) (*Bus, error) {
 	boot, skipped, err := cluster.ParseNodesConf(text, set.TLSCluster)
 	if err != nil {
 		lock.Unlock()
-		return nil, fmt.Errorf("Unrecoverable error: corrupted cluster config file %q: %w", o.Path, err)
+		o.Log.Warn("The cluster configuration cannot be read", "file", o.Path, "err", err)
+		return nil, ErrCorrupt
 	}
 	for _, name := range skipped {
 		o.Log.Warn("Skipping unknown cluster config variable", "name", name)
@@ -158,6 +174,7 @@ func (b *Bus) now() cluster.Times {
 func (b *Bus) settings() cluster.Settings {
 	s := b.opt.Settings()
 	s.Keys = keyspace{b.opt.Engine}
+	s.DisableRandomPing = b.noRandomPing.Load()
 	if b.fresh {
 		s.StartDelay = 0 // there is no old state that could mislead it
 	}
@@ -178,6 +195,9 @@ func (k keyspace) KeysInSlot(slot int) int { return k.e.Store.DB(0).SlotLen(uint
 
 // Listen opens the bus port.
 func (b *Bus) Listen() error {
+	if b.opt.Port > 65535 {
+		return ErrPort
+	}
 	for _, addr := range b.opt.Bind {
 		l, skip, err := listen(addr, b.opt.Port)
 		if skip {
@@ -187,7 +207,8 @@ func (b *Bus) Listen() error {
 			for _, l := range b.lns {
 				l.Close()
 			}
-			return fmt.Errorf("bus: Failed listening on port %d (cluster): %w", b.opt.Port, err)
+			b.opt.Log.Warn("Could not create the cluster bus socket", "addr", addr, "port", b.opt.Port, "err", err)
+			return fmt.Errorf("Failed listening on port %d (cluster), aborting.", b.opt.Port)
 		}
 		b.lns = append(b.lns, l)
 	}
@@ -199,7 +220,9 @@ func (b *Bus) Listen() error {
 
 // Start checks the loaded data against the slots and joins the cluster.
 func (b *Bus) Start() error {
-	if b.view.Load().Myself().Flags.Has(cluster.FlagPrimary) {
+	if me := b.view.Load().Myself(); me.Flags.Has(cluster.FlagReplica) {
+		b.judgeData()
+	} else {
 		if drop := b.m.AdoptKeys(b.now()); !drop.Empty() {
 			for slot := range drop.All() {
 				n := b.opt.Engine.DropSlot(uint16(slot))
@@ -213,12 +236,31 @@ func (b *Bus) Start() error {
 	b.wg.Add(1)
 	go b.apply.run()
 	b.wg.Add(1)
+	b.running.Store(true)
 	go b.drive()
 	for _, l := range b.lns {
 		b.wg.Add(1)
 		go b.accept(l)
 	}
 	return nil
+}
+
+// judgeData decides whether what a replica has loaded at its start counts as its
+// shard's. A file with its place in the stream does, though it may be old: the
+// rule of the data's age is for that. But if the node was moved to another
+// primary and ended before it had that one's data, the file is the old shard's,
+// and then it holds keys outside the primary's slots.
+func (b *Bus) judgeData() {
+	v := b.view.Load()
+	p := v.Node(v.Myself().Primary)
+	for slot := range cluster.SlotCount {
+		if b.opt.Engine.Store.DB(0).SlotLen(uint16(slot)) == 0 || p != nil && p.Slots != nil && p.Slots.Has(slot) {
+			continue
+		}
+		b.opt.Log.Warn("The loaded data is not of this replica's shard", "slot", slot)
+		b.opt.Repl.Distrust()
+		return
+	}
 }
 
 // Close leaves the bus in order: nodes.conf is saved and synced, links are

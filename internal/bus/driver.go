@@ -2,6 +2,7 @@ package bus
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/skeindb/skein/internal/cluster"
@@ -47,8 +48,13 @@ func (b *Bus) do(f func(m *cluster.Machine, now cluster.Times)) {
 	}
 }
 
-// ask runs f in the driver's goroutine and returns at once when it is done.
+// ask runs f in the driver's goroutine and returns at once when it is done. It
+// does nothing while there is no driver: before the data is loaded, and at the
+// end.
 func (b *Bus) ask(f func(m *cluster.Machine, now cluster.Times)) {
+	if !b.running.Load() {
+		return
+	}
 	answered := make(chan struct{})
 	select {
 	case b.events <- event{call: func(m *cluster.Machine, now cluster.Times) {
@@ -69,8 +75,12 @@ func (b *Bus) drive() {
 	defer b.wg.Done()
 	tick := time.NewTicker(time.Duration(cluster.TickPeriod) * time.Millisecond)
 	defer tick.Stop()
+	catchUp := time.NewTimer(0) // runs during a manual failover of this replica
+	defer catchUp.Stop()
+	armed, offset := true, int64(-1)
 	for {
 		var waiting []chan struct{}
+		ticked := false
 		select {
 		case <-b.quit:
 			return
@@ -79,6 +89,19 @@ func (b *Bus) drive() {
 			b.checkLinks()
 			b.m.Step(b.now(), b.local())
 			b.m.Step(b.now(), cluster.Tick{})
+			ticked = true
+		case <-catchUp.C:
+			if armed = b.catchingUp(); !armed {
+				continue
+			}
+			catchUp.Reset(catchUpPeriod)
+			off := b.opt.Repl.Offset()
+			if off == offset {
+				continue
+			}
+			offset = off
+			b.stalled.RLock()
+			b.m.Step(b.now(), b.local())
 		case ev := <-b.events:
 			b.stalled.RLock()
 			waiting = b.handle(ev, waiting)
@@ -93,6 +116,10 @@ func (b *Bus) drive() {
 			}
 		}
 		err := b.obey()
+		if ticked {
+			b.lastTick.Store(b.leaseEnd())
+			b.renewLease()
+		}
 		b.stalled.RUnlock()
 		if err != nil {
 			b.opt.Log.Error("Fatal: can't update cluster config file", "err", err)
@@ -102,6 +129,41 @@ func (b *Bus) drive() {
 		for _, done := range waiting {
 			b.apply.put(applyItem{done: done})
 		}
+		if !armed && b.catchingUp() {
+			armed, offset = true, -1
+			catchUp.Reset(catchUpPeriod)
+		}
+	}
+}
+
+// catchingUp reports whether this is a replica in a manual failover.
+func (b *Bus) catchingUp() bool {
+	v := b.view.Load()
+	return v.ManualFailover && v.Myself().Flags.Has(cluster.FlagReplica)
+}
+
+// catchUpPeriod is how often a replica looks, during a manual failover, whether
+// it has reached its paused primary's offset. Clients wait meanwhile.
+const catchUpPeriod = 2 * time.Millisecond
+
+// leaseEnd is when the engine, by its own clock, must not serve slots any more
+// unless there was another tick.
+func (b *Bus) leaseEnd() int64 {
+	set := b.m.Settings()
+	if !set.WakeGuard {
+		return math.MaxInt64
+	}
+	return b.opt.Engine.Until(int64(set.WakeGap()))
+}
+
+// renewLease lets the engine serve for the time that the last tick is good for,
+// if it routes by what the machine thinks since then. The driver calls it after
+// a tick and the applier after a view; the tick is read before the views, as the
+// driver writes it after them.
+func (b *Bus) renewLease() {
+	until := b.lastTick.Load()
+	if until != 0 && b.shown.Load() == b.view.Load() {
+		b.opt.Engine.RenewLease(until)
 	}
 }
 
@@ -142,7 +204,7 @@ func (b *Bus) deliver(msg *cluster.Message) {
 func (b *Bus) local() cluster.Local {
 	followed := b.followed.Load() // before the facts, which may be newer
 	up, age := b.opt.Repl.Link()
-	l := cluster.Local{FollowID: followed, ReplOffset: uint64(max(b.opt.Repl.Offset(), 0)), PrimaryLinkUp: up, PrimaryLinkAge: -1}
+	l := cluster.Local{FollowID: followed, Unsynced: !b.opt.Repl.Complete(), ReplOffset: uint64(max(b.opt.Repl.Offset(), 0)), PrimaryLinkUp: up, PrimaryLinkAge: -1}
 	if age >= 0 {
 		l.PrimaryLinkAge = cluster.Millis(age / time.Millisecond)
 	}

@@ -78,7 +78,10 @@ type Engine struct {
 	tracking tracking
 	monitors monitors
 	pause    pauseState
-	stall    sync.Mutex // held while GateStall is closed
+	freezes  freezes
+	stall    sync.Mutex   // held while GateStall is closed
+	lease    atomic.Int64 // nanos until which slots may be served (lease.go)
+	wokeAt   atomic.Int64 // nanos when a lapsed lease was renewed last
 	slowlog  SlowLog
 
 	exec      *command.Spec // EXEC
@@ -112,8 +115,9 @@ func (e *Engine) SyncClock() {
 	e.wallBase.Store(now.UnixMilli() - int64(now.Sub(e.start))/1e6)
 }
 
+// evict makes room; a pause of writes is one of evictions too.
 func (e *Engine) evict() {
-	if e.Evict != nil {
+	if e.Evict != nil && e.gates.Load()&(GatePauseAll|GatePauseWrite) == 0 {
 		e.Evict()
 	}
 }
@@ -158,6 +162,7 @@ func New(o Options) *Engine {
 		e.SyncClock()
 	}
 	e.view.Store(&View{})
+	e.lease.Store(noLease)
 	e.clients.init()
 	e.waiters.init(&e.interest)
 	e.watches.init(&e.interest)
@@ -288,8 +293,13 @@ func (e *Engine) Paused() (writes, all bool) {
 	return g&(GatePauseWrite|GatePauseAll) != 0, g&GatePauseAll != 0
 }
 
-// waitPause waits, without locks, until the pause changes or ends.
+// waitPause waits, without locks, until the pause changes or ends; without a
+// pause for the next thaw.
 func (e *Engine) waitPause(s *Session) {
+	if e.gates.Load()&(GatePauseAll|GatePauseWrite|GateFrozen) == GateFrozen {
+		e.freezes.waitThaw()
+		return
+	}
 	e.pause.mu.Lock()
 	wake := e.pause.wake
 	e.pause.mu.Unlock()

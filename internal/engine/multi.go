@@ -273,6 +273,7 @@ func execRun(c *command.Ctx) {
 				if s.kill.Load() {
 					return
 				}
+				s.asleep = e.lapsed(e.nanos())
 				c.Now = e.Now()
 				continue
 			}
@@ -306,7 +307,7 @@ func execRun(c *command.Ctx) {
 		c.DB = s.db()
 		c.PlanKeys()
 		c.MayBlock, c.World = false, world
-		c.Expire, c.LogOn = expireMode(v, s), e.logOn.Load() && s.special&specialPrimary == 0
+		c.Expire, c.LogOn = expireMode(v, s, e.gates.Load()), e.logOn.Load() && s.special&specialPrimary == 0
 		q.spec.Run(c)
 		s.after()
 		if s.special&specialTracking != 0 {

@@ -15,7 +15,9 @@ func (s *Session) runBatch(cmds int) int {
 	if cmds > 1 {
 		s.touch(cmds)
 	}
-	t := s.e.nanos()
+	t, lease := s.e.nanos(), s.e.lease.Load()
+	began := t
+	s.asleep = t > lease
 	s.ctx.Now = s.e.nowAt(t)
 	s.holdPushes()
 	for i := range s.batch[:cmds] {
@@ -32,6 +34,12 @@ func (s *Session) runBatch(cmds int) int {
 		end := s.e.nanos()
 		s.measure(p, time.Duration(end-t))
 		t = end
+		if t > lease && s.napped(began, t, &lease) && s.wrote {
+			// Nobody knows whether what was written before the nap has survived it.
+			s.out.Buf = s.out.Buf[:0]
+			s.closing = true
+			return i + 1
+		}
 		if s.special&(specialReply|specialTracking) != 0 && !s.Parked() {
 			s.afterSpecial(p, quiet)
 		}
@@ -102,10 +110,12 @@ func (s *Session) execute(spec *command.Spec) {
 			}
 		}
 		// GateReadOnly alone means nothing: it is a setting of replicas.
-		if g := s.e.gates.Load(); g&^GateReadOnly != 0 || s.special != 0 {
+		g := s.e.gates.Load()
+		if g&^GateReadOnly != 0 || s.special != 0 {
 			if g&GateStall != 0 {
 				l.unlock(s.e.Store)
 				s.e.waitStall()
+				s.asleep = s.e.lapsed(s.e.nanos())
 				continue
 			}
 			if g&GateCheckOOM != 0 && spec.Flags&command.DenyOOM != 0 && g&GateReplica == 0 {
@@ -124,6 +134,7 @@ func (s *Session) execute(spec *command.Spec) {
 				}
 				s.endBatch()
 				s.e.waitPause(s)
+				s.asleep = s.e.lapsed(s.e.nanos())
 				s.holdPushes()
 				c.Now = s.e.Now()
 				if s.kill.Load() {
@@ -137,7 +148,7 @@ func (s *Session) execute(spec *command.Spec) {
 				return
 			}
 		}
-		c.Expire = expireMode(v, s)
+		c.Expire = expireMode(v, s, g)
 		c.LogOn = s.e.logOn.Load() && s.special&specialPrimary == 0
 		spec.Run(c)
 		if c.Dirty != 0 || len(c.Changes) != 0 || len(c.Effects) != 0 {
@@ -158,11 +169,13 @@ func (s *Session) execute(spec *command.Spec) {
 	}
 }
 
-func expireMode(v *View, s *Session) command.ExpireMode {
+// expireMode says what becomes of keys whose time has come. While writes are
+// paused nothing enters the log, not even by a read.
+func expireMode(v *View, s *Session, gates uint32) command.ExpireMode {
 	switch {
 	case s.special&specialPrimary != 0:
 		return command.ExpireIgnore
-	case v.Replica:
+	case v.Replica, gates&(GatePauseAll|GatePauseWrite) != 0:
 		return command.ExpireHide
 	}
 	return command.ExpireDelete

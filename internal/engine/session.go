@@ -64,6 +64,7 @@ type Session struct {
 	user       string
 	closing    bool  // close after the replies are out
 	wrote      bool  // the batch appended to the log
+	asleep     bool  // the engine's lease has lapsed: no slot is served
 	askingNext bool  // ASKING was the last command
 	LogOffset  int64 // log position after this session's last write
 	tally      tally

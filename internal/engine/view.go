@@ -63,6 +63,10 @@ func (e *Engine) SetViewLocked(v *View) {
 	}
 }
 
+// errClusterDown is the reply to commands on slots when the cluster is down for
+// this node.
+const errClusterDown = "CLUSTERDOWN The cluster is down"
+
 // route returns the error reply for a command whose keys are planned, or "".
 func (s *Session) route(v *View, spec *command.Spec, keys []command.Key) string {
 	if len(keys) == 0 {
@@ -74,6 +78,9 @@ func (s *Session) route(v *View, spec *command.Spec, keys []command.Key) string 
 			// An unowned first slot is reported before the crossing.
 			return command.ErrCrossSlot
 		}
+	}
+	if s.asleep && !v.Replica {
+		return errClusterDown
 	}
 	if v.Owns(slot) {
 		return ""

@@ -142,6 +142,7 @@ func (l *link) psync() (*snapshot, error) {
 			l.r.slog.Info("Master replication ID changed to " + newID)
 			l.r.dropPeers()
 		}
+		log.setSynced(true)
 		l.r.failoverDone(f)
 		l.r.slog.Info("MASTER <-> REPLICA sync: Master accepted a Partial Resynchronization.")
 		return nil, nil

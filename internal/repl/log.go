@@ -29,6 +29,7 @@ type Log struct {
 	back      Backlog
 	following bool
 	whole     bool // the data set is what id and off say
+	synced    bool // Repl.Complete
 	tap       Tap
 	readers   []*reader
 	asleep    []*reader
@@ -46,7 +47,9 @@ type reader struct {
 	wake chan struct{} // bound 1: a wake-up that nobody waits for yet is kept
 }
 
-func newLog() *Log { return &Log{id: newID(), id2: noID, second: -1, db: -1, whole: true} }
+func newLog() *Log {
+	return &Log{id: newID(), id2: noID, second: -1, db: -1, whole: true, synced: true}
+}
 
 // Append implements engine.Log. It copies cmds and returns the offset just past
 // them. On a replica, or when nobody takes the effects, the offset stays.
@@ -240,7 +243,7 @@ func (l *Log) fork(size int64) {
 	if !l.back.Active() {
 		l.back.Start(l.off, size)
 	}
-	l.following, l.whole = false, true
+	l.following, l.whole, l.synced = false, true, true
 }
 
 // follow stops taking effects of own commands: this is a replica now.
@@ -274,15 +277,22 @@ func (l *Log) clear() {
 	for _, r := range l.readers {
 		r.lost = true
 	}
-	l.id, l.id2, l.second, l.off, l.db, l.whole = newID(), noID, -1, 0, -1, false
+	l.id, l.id2, l.second, l.off, l.db, l.whole, l.synced = newID(), noID, -1, 0, -1, false, false
 }
 
 // adopt takes the history of a snapshot that was loaded.
 func (l *Log) adopt(id string, off int64, db int, size int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.id, l.id2, l.second, l.off, l.db, l.whole = id, noID, -1, off, db, true
+	l.id, l.id2, l.second, l.off, l.db, l.whole, l.synced = id, noID, -1, off, db, true, true
 	l.back.Start(off, size)
+}
+
+// setSynced sets what Repl.Complete tells.
+func (l *Log) setSynced(is bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.synced = is
 }
 
 // spoil says that data set and history may disagree, so that no one tries to

@@ -315,6 +315,9 @@ func (r *Repl) followLocked(host string, port int, o FollowOptions) {
 		}
 		old.end()
 	}
+	if o.Full {
+		r.Distrust()
+	}
 	f := newFollower(r, host, port, o)
 	r.follower.Store(f)
 	if old == nil {
@@ -330,6 +333,21 @@ func (r *Repl) followLocked(host string, port int, o FollowOptions) {
 	r.slog.Info("Connecting to MASTER " + net.JoinHostPort(host, strconv.Itoa(port)))
 	f.start()
 }
+
+// Complete reports whether the data set is a complete state, if an old one, of the
+// data that this node replicates: that of the primary followed or of one that it
+// succeeded. It is not from a Follow with Full, and whenever a full sync has
+// dropped the data, until the primary has sent all of its own or has agreed to
+// continue the stream. A primary's data is always complete.
+func (r *Repl) Complete() bool {
+	r.log.mu.Lock()
+	defer r.log.mu.Unlock()
+	return r.log.synced
+}
+
+// Distrust says that the data set is not of the primary that is going to be
+// followed.
+func (r *Repl) Distrust() { r.log.setSynced(false) }
 
 // Promote makes a replica a primary that continues its history under a new
 // name. Data and backlog stay; replicas of this node are disconnected, since

@@ -129,6 +129,9 @@ func (r *Repl) park(c *command.Ctx, w *wait, timeoutMs int64, reply func()) {
 
 // askAcks puts a GETACK into the stream unless one behind target is there.
 func (r *Repl) askAcks(target int64) {
+	if paused, _ := r.e.Paused(); paused && r.o.Cluster {
+		return // the offset must stand still (cluster specification, 8.7); ACKs come each second
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.getackEnd > target && r.getackEnd <= r.log.Offset() {

@@ -27,10 +27,15 @@ func (s *Server) newObserver() *observe.Observer {
 		Repl:        s.replCounters,
 		Buffers: func() observe.Buffers {
 			total, forReplicas := s.repl.Buffered()
-			return observe.Buffers{Backlog: total - forReplicas, Replicas: forReplicas}
+			b := observe.Buffers{Backlog: total - forReplicas, Replicas: forReplicas}
+			if s.bus != nil {
+				_, b.Links = s.bus.LinkMemory()
+			}
+			return b
 		},
 	}
 	if s.Config.ClusterEnabled.Get() {
+		o.Links = func() int { n, _ := s.bus.LinkMemory(); return n }
 		o.ClusterInfo = func() string { return s.bus.InfoText() }
 	}
 	return observe.New(o)
@@ -39,7 +44,7 @@ func (s *Server) newObserver() *observe.Observer {
 // operatorSpecs are the commands about the node itself.
 func (s *Server) operatorSpecs() []*command.Spec {
 	var thaw func() // set and used under the world lock
-	specs := admin.Specs(admin.Options{
+	o := admin.Options{
 		Config: s.Config, Engine: s.engine, Log: s.Log,
 		ResetStat: s.observer.ResetStat,
 		Shutdown:  s.shutdown,
@@ -54,7 +59,11 @@ func (s *Server) operatorSpecs() []*command.Spec {
 			}
 		},
 		Reload: func(o admin.Reload) error { return s.saver.Reload(!o.NoSave, !o.NoFlush) },
-	})
+	}
+	if s.bus != nil {
+		o.KillLink, o.PacketFilter, o.CloseOnDrop, o.RandomPing = s.bus.KillLinks, s.bus.DropPackets, s.bus.CloseOnDrop, s.bus.SetRandomPing
+	}
+	specs := admin.Specs(o)
 	specs = append(specs, s.observer.Specs()...)
 	specs = append(specs, acl.New(s.Config).Specs()...)
 	return append(specs, command.IntrospectSpecs()...)
