@@ -73,13 +73,23 @@ func (s *Server) replSettings() repl.Settings {
 
 // dialPrimary connects to a primary.
 func (s *Server) dialPrimary(ctx context.Context, host string, port int) (io.ReadWriteCloser, error) {
+	return s.dial(ctx, host, strconv.Itoa(port))
+}
+
+// dialTarget connects to where MIGRATE sends keys.
+func (s *Server) dialTarget(ctx context.Context, host, port string) (net.Conn, error) {
+	return s.dial(ctx, host, port)
+}
+
+// dial connects to another server from the address that the settings say.
+func (s *Server) dial(ctx context.Context, host, port string) (net.Conn, error) {
 	d := net.Dialer{KeepAlive: -1}
 	if src := s.Config.BindSourceAddr.Get(); src != "" {
 		if ip, err := netip.ParseAddr(src); err == nil {
 			d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(ip, 0))
 		}
 	}
-	return d.DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	return d.DialContext(ctx, "tcp", net.JoinHostPort(host, port))
 }
 
 // clusterRepl is replication as the cluster bus asks for it.
@@ -88,8 +98,10 @@ type clusterRepl struct{ r *repl.Repl }
 func (c clusterRepl) Follow(host string, port int, full bool) {
 	c.r.Follow(host, port, repl.FollowOptions{Full: full})
 }
-func (c clusterRepl) Promote()      { c.r.Promote() }
-func (c clusterRepl) Offset() int64 { return c.r.Offset() }
+func (c clusterRepl) Promote()       { c.r.Promote() }
+func (c clusterRepl) Offset() int64  { return c.r.Offset() }
+func (c clusterRepl) Complete() bool { return c.r.Complete() }
+func (c clusterRepl) Distrust()      { c.r.Distrust() }
 func (c clusterRepl) Link() (up bool, age time.Duration) {
 	switch st := c.r.Status(); {
 	case st.LinkUp:
@@ -120,6 +132,9 @@ func (s *Server) load() error {
 	}
 	switch {
 	case at == nil:
+		if replica {
+			s.repl.Distrust() // an empty node, or a file that says nothing of its place
+		}
 	case replica:
 		s.repl.RestoreReplica(at)
 	default:
