@@ -38,7 +38,7 @@ const layers = `
 
 	# commands
 	command: glob hashslot resp store
-	datatypes: command ds glob hashslot resp store
+	datatypes: command ds glob hashslot rdb resp store
 	engine: command glob hashslot resp store
 
 	# what surrounds the engine: each of these knows it, and none knows another
@@ -48,10 +48,11 @@ const layers = `
 	observe: command config engine mem
 	persist: command config disk engine rdb store
 	repl: command engine rdb resp store
+	migrate: command engine rdb resp
 	bus: cluster command config disk engine hashslot store
 
 	# the composition root
-	server: acl admin bus cluster command config datatypes disk engine logfmt mem netio observe persist rdb repl store
+	server: acl admin bus cluster command config datatypes disk engine logfmt mem migrate netio observe persist rdb repl store
 
 	# a user of servers, from outside
 	up: config

@@ -156,6 +156,11 @@ func (c *Ctx) PlanKeys() bool {
 		}
 		return true
 	}
+	if c.Spec.FindKeys != nil {
+		return c.Spec.FindKeys(c.Argv, func(arg int, _ KeyFlags) {
+			c.Keys = append(c.Keys, MakeKey(arg, c.Argv[arg]))
+		})
+	}
 	ok := true
 	for i := range c.Spec.Keys {
 		ok = c.Spec.Keys[i].each(c.Argv, func(arg int, _ KeyFlags) {

@@ -82,6 +82,9 @@ type KeyPos struct {
 // EachKey calls visit for every key of argv and reports whether the
 // specifications could be followed (a bad count gives false).
 func (s *Spec) EachKey(argv [][]byte, visit func(arg int, f KeyFlags)) bool {
+	if s.FindKeys != nil {
+		return s.FindKeys(argv, visit)
+	}
 	if s.simple {
 		last := s.last
 		if last < 0 {
@@ -172,7 +175,7 @@ func (k *KeySpec) findKeyword(argv [][]byte) int {
 
 // derive works out the simple form of the key specifications.
 func (s *Spec) derive() {
-	if len(s.Keys) == 1 && s.Keys[0].Keyword == "" && !s.Keys[0].KeyNum && s.Keys[0].Limit <= 1 {
+	if len(s.Keys) == 1 && s.FindKeys == nil && s.Keys[0].Keyword == "" && !s.Keys[0].KeyNum && s.Keys[0].Limit <= 1 {
 		k := s.Keys[0]
 		s.simple = true
 		s.first, s.step = k.Index, max(k.Step, 1)

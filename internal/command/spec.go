@@ -119,6 +119,10 @@ type Spec struct {
 
 	// ExtraKeys visits keys that Keys cannot describe (SORT ... STORE).
 	ExtraKeys func(argv [][]byte, visit func(arg int, f KeyFlags))
+	// FindKeys, if set, visits the keys in place of Keys, which would name an
+	// argument that is none (MIGRATE with an empty key); it reports whether they
+	// could be found. COMMAND INFO shows Keys all the same.
+	FindKeys func(argv [][]byte, visit func(arg int, f KeyFlags)) bool
 	// WorldIf reports whether these arguments need every slot lock, as if the
 	// World flag were set (SORT ... BY reads keys that no argument names).
 	WorldIf func(argv [][]byte) bool

@@ -32,5 +32,6 @@ func Specs() []*command.Spec {
 		setSpecs(),
 		hyperLogLogSpecs(),
 		geoSpecs(),
+		dumpSpecs(),
 	)
 }

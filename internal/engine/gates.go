@@ -19,6 +19,7 @@ const (
 	GatePauseAll
 	GateCheckOOM // maxmemory is set: look before commands that may use memory
 	GateStall    // DEBUG SLEEP: nothing runs
+	GateFrozen   // writes to some slots wait (freeze.go)
 )
 
 // SetGate opens or closes a gate. Where a command that is running must not
@@ -114,6 +115,12 @@ func (s *Session) gate(g uint32, spec *command.Spec) (refuse string, wait bool) 
 		if g&GatePauseAll != 0 && !neverPaused(spec) || g&GatePauseWrite != 0 && may {
 			return "", true
 		}
+	}
+	if g&GateFrozen != 0 && !s.multi.running && s.frozen(spec) {
+		if s.ctx.Retry {
+			s.e.freezes.deferred.Store(true)
+		}
+		return "", true
 	}
 	return "", false
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/skeindb/skein/internal/disk"
 	"github.com/skeindb/skein/internal/engine"
 	"github.com/skeindb/skein/internal/mem"
+	"github.com/skeindb/skein/internal/migrate"
 	"github.com/skeindb/skein/internal/netio"
 	"github.com/skeindb/skein/internal/observe"
 	"github.com/skeindb/skein/internal/persist"
@@ -48,6 +49,7 @@ type Server struct {
 	saver  *persist.Saver
 	repl   *repl.Repl
 
+	migrator  *migrate.Migrator
 	observer  *observe.Observer
 	listeners listeners
 
@@ -57,6 +59,9 @@ type Server struct {
 
 // New builds a node from its configuration. Nothing is opened yet but memory.
 func New(cfg *config.Config, log *slog.Logger) (*Server, error) {
+	if cfg.AppendOnly.Get() {
+		return nil, fmt.Errorf("server: %w", errNoAOF)
+	}
 	heap, err := mem.New(mem.Options{Reserve: cfg.MemoryReserve.Get(), Shards: memShards, HugePages: true})
 	if err != nil {
 		return nil, fmt.Errorf("server: %w", err)
@@ -80,14 +85,16 @@ func New(cfg *config.Config, log *slog.Logger) (*Server, error) {
 			return nil, err
 		}
 	}
+	s.migrator = migrate.New(migrate.Options{Dial: s.dialTarget, Cluster: cfg.ClusterEnabled.Get()})
 	s.engine.SetTable(s.table())
+	s.engine.Evict = s.newEvictor().Run
 	s.followConfig()
 	return s, nil
 }
 
 // table are the commands of this node.
 func (s *Server) table() *command.Table {
-	return command.NewTable(engine.Specs(), datatypes.Specs(), bus.Specs(s.bus), s.saver.Specs(), s.repl.Specs(), s.operatorSpecs())
+	return command.NewTable(engine.Specs(), datatypes.Specs(), bus.Specs(s.bus), s.saver.Specs(), s.repl.Specs(), s.migrator.Specs(), s.operatorSpecs())
 }
 
 // Run starts the node, calls ready when it accepts connections, and serves
@@ -133,6 +140,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 		s.bus.Close()
 	}
 	s.repl.Close()
+	s.migrator.Close()
 	s.net.Shutdown(stopCtx)
 	s.store.Close()
 	err := s.heap.Close()
