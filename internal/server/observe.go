@@ -157,6 +157,8 @@ func (s *Server) followConfig() {
 			return nil
 		}, clusterDirectives...)
 	}
+	follow(s.limitMemory, "maxmemory")
+	follow(s.refuseAOF, "appendonly")
 	follow(func() error {
 		s.observer.Slow.Trim(int(c.SlowlogMaxLen.Get()))
 		return nil

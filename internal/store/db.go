@@ -15,6 +15,7 @@ type DB struct {
 	st       *Store
 	index    int // number that SELECT knows it by; world lock to change
 	table    atomic.Pointer[[Slots]slot]
+	expiring atomic.Int64              // keys with an expiry
 	occupied [Slots / 64]atomic.Uint64 // a bit per slot that holds keys; read without locks
 }
 
@@ -68,6 +69,7 @@ func (db *DB) Create(slot uint16, hash uint64, key []byte, t Type, e Encoding, n
 	s.n.Store(int32(s.dict.Len()))
 	if expireAt != 0 {
 		s.volatile++
+		db.expiring.Add(1)
 		s.noteExpire(expireAt)
 	}
 	return o.Bytes()
@@ -97,6 +99,7 @@ func (db *DB) drop(o *Obj) {
 	s := db.slot(o.slot)
 	if o.rec[offFlags]&flagExpire != 0 {
 		s.volatile--
+		db.expiring.Add(-1)
 		if s.volatile == 0 {
 			s.nextExpire.Store(0)
 		}
@@ -171,6 +174,9 @@ func (db *DB) NextOccupied(slot int) int {
 	return Slots
 }
 
+// Expiring returns the number of keys with an expiry, without locks.
+func (db *DB) Expiring() int { return int(db.expiring.Load()) }
+
 // Empty reports whether no slot holds a key. It needs no lock; its answer may
 // be stale.
 func (db *DB) Empty() bool { return db.NextOccupied(0) == Slots }
@@ -209,6 +215,7 @@ func (db *DB) Clear(async bool) int {
 		return 0
 	}
 	old := db.table.Swap(new([Slots]slot))
+	db.expiring.Store(0)
 	for i := range db.occupied {
 		db.occupied[i].Store(0)
 	}

@@ -366,8 +366,10 @@ func (o *Obj) expireChanged(was, at int64) {
 		s.dict.SetFlag(o.Arena(), o.hash, o.ref, at != 0)
 		if at != 0 {
 			s.volatile++
+			o.db.expiring.Add(1)
 		} else {
 			s.volatile--
+			o.db.expiring.Add(-1)
 		}
 	}
 	s.noteExpire(at)

@@ -139,8 +139,8 @@ func TestModel(t *testing.T) {
 			volatile++
 		}
 	}
-	if k, v := db.Len(false); k != len(model) || v != volatile {
-		t.Fatalf("Len = %d %d, want %d %d", k, v, len(model), volatile)
+	if k, v := db.Len(false); k != len(model) || v != volatile || db.Expiring() != volatile || db.Keys() != len(model) {
+		t.Fatalf("Len = %d %d, Expiring = %d, Keys = %d; want %d keys, %d with an expiry", k, v, db.Expiring(), db.Keys(), len(model), volatile)
 	}
 	seen := map[string]bool{}
 	for cur := uint64(0); ; {
