@@ -93,13 +93,12 @@ func (t *linkTable) send(id cluster.LinkID, msg *cluster.Message) {
 
 func (l *link) write(b []byte) {
 	l.mu.Lock()
-	if l.closed {
-		l.mu.Unlock()
+	defer l.mu.Unlock()
+	if l.closed { // and so is wake
 		return
 	}
 	l.queue = append(l.queue, b)
 	l.size += len(b)
-	l.mu.Unlock()
 	select {
 	case l.wake <- struct{}{}:
 	default:
