@@ -51,8 +51,8 @@ e2e: build
 
 .PHONY: race
 race: tools ## the whole suite in its short form under the race detector, the servers too
-	CGO_ENABLED=1 $(GO) test -race -short -timeout 10m $(UNIT)
-	CGO_ENABLED=1 $(GO) test -race -short -count=1 -timeout 10m ./test/...
+	CGO_ENABLED=1 $(GO) test -race -short -timeout 15m $(UNIT)
+	CGO_ENABLED=1 $(GO) test -race -short -count=1 -timeout 12m ./test/...
 	@echo "make race: ok"
 
 .PHONY: fuzz

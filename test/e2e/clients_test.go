@@ -54,7 +54,11 @@ func TestClusterClients(t *testing.T) {
 		}
 	})
 	t.Run("redis-benchmark --cluster", func(t *testing.T) {
-		for _, args := range []string{"-t set,get,incr -n 20000 -r 10000 -P 16 -c 30", "-t set,get -n 5000 -r 10000 -c 10 --threads 2"} {
+		runs := []string{"-t set,get,incr -n 20000 -r 10000 -P 16 -c 30", "-t set,get -n 5000 -r 10000 -c 10 --threads 2"}
+		if testing.Short() {
+			runs = []string{"-t set,get -n 10000 -r 10000 -P 16 -c 10"}
+		}
+		for _, args := range runs {
 			out := n.Benchmark(append([]string{"--cluster", "-q"}, strings.Fields(args)...)...)
 			if !strings.Contains(out, "Cluster has 3 master nodes") && !strings.Contains(out, "GET:") {
 				t.Errorf("redis-benchmark --cluster %s:\n%s", args, out)

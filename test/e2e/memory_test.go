@@ -17,6 +17,9 @@ func TestMemoryPerKey(t *testing.T) {
 		overCounted = 1.15  // resident memory / used_memory, growth of both
 		mayRemain   = 0.10  // of the growth of resident memory
 	)
+	if proc.Race {
+		t.Skip("under the race detector the records lie in Go's memory")
+	}
 	n := proc.StartNode(t, proc.Skein(t), proc.ClusterArgs()...)
 	n.Must("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
 	proc.Wait(t, proc.Patience, "a cluster of one", func() string {

@@ -75,7 +75,11 @@ QUEUED
 		}
 	})
 	t.Run("redis-benchmark", func(t *testing.T) {
-		out := n.Benchmark("-q", "-n", "5000", "-r", "1000", "-P", "8")
+		requests := "5000"
+		if testing.Short() {
+			requests = "500"
+		}
+		out := n.Benchmark("-q", "-n", requests, "-r", "1000", "-P", "8")
 		out = strings.ReplaceAll(out, "\r", "\n")
 		for _, name := range []string{"PING_INLINE", "PING_MBULK", "SET", "GET", "INCR", "LPUSH", "RPUSH", "LPOP", "RPOP", "SADD", "HSET", "SPOP",
 			"ZADD", "ZPOPMIN", "LRANGE_100 (first 100 elements)", "MSET (10 keys)"} {
@@ -101,7 +105,11 @@ func TestReplicationPairs(t *testing.T) {
 			primary.Must("SELECT", "0")
 			replica.Must("SET", "only here", "must go")
 			replica.Must("REPLICAOF", "127.0.0.1", strconv.Itoa(primary.Port))
-			primary.Benchmark("-q", "-n", "20000", "-r", "5000", "-P", "16", "-t", "set,incr,lpush,hset,zadd,sadd,spop")
+			requests := "20000"
+			if testing.Short() {
+				requests = "3000"
+			}
+			primary.Benchmark("-q", "-n", requests, "-r", "5000", "-P", "16", "-t", "set,incr,lpush,hset,zadd,sadd,spop")
 			proc.WaitInStep(t, primary, replica)
 			if got := replica.Text("EXISTS", "only here"); got != "0" {
 				t.Errorf("the replica kept data of its own")

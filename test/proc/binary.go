@@ -31,7 +31,7 @@ var built = sync.OnceValues(func() (string, error) {
 	}
 	path := filepath.Join(dir, "skein")
 	args := []string{"build", "-o", path}
-	if raceEnabled {
+	if Race {
 		args = append(args, "-race")
 	}
 	out, err := exec.Command("go", append(args, "github.com/skeindb/skein/cmd/skein")...).CombinedOutput()

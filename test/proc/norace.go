@@ -2,4 +2,5 @@
 
 package proc
 
-const raceEnabled = false
+// Race says that tests and servers run under the race detector.
+const Race = false

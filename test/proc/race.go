@@ -2,4 +2,5 @@
 
 package proc
 
-const raceEnabled = true
+// Race says that tests and servers run under the race detector.
+const Race = true
