@@ -12,7 +12,7 @@ import (
 )
 
 // maxBatch is how many pipelined commands are planned and touched together.
-const maxBatch = 128
+const maxBatch = store.MaxTouch
 
 // flushAt is how many bytes of replies are kept back during a batch.
 const flushAt = 64 << 10
@@ -54,7 +54,7 @@ type Session struct {
 	ctx     command.Ctx
 	batch   [maxBatch]planned
 	argv    [][]byte
-	touched uint64 // keeps touch-ahead's loads alive
+	touches [maxBatch]store.Touch
 	scratch []byte
 	held    held // locks of the command that runs
 
@@ -101,7 +101,6 @@ type planned struct {
 	argv [][]byte
 	key  command.Key // first key, when spec's keys are of the simple kind
 	has  bool
-	line uint64
 }
 
 // Open makes the session of a new connection.
@@ -256,21 +255,16 @@ func (s *Session) Need() int { return s.parser.Need() }
 
 // touch reads ahead what the commands of a batch will need.
 func (s *Session) touch(cmds int) {
-	db := s.e.Store.DB(s.dbIndex)
+	n := 0
 	for i := range s.batch[:cmds] {
-		p := &s.batch[i]
-		if p.has {
-			p.line = db.TouchIndex(p.key.Slot, p.key.Hash)
+		if p := &s.batch[i]; p.has {
+			s.touches[n].Hash, s.touches[n].Slot = p.key.Hash, p.key.Slot
+			n++
 		}
 	}
-	var sum byte
-	for i := range s.batch[:cmds] {
-		p := &s.batch[i]
-		if p.has {
-			sum ^= db.TouchRecord(p.line, p.key.Hash)
-		}
+	if n > 1 {
+		s.e.Store.DB(s.dbIndex).TouchAhead(s.touches[:n])
 	}
-	s.touched += uint64(sum)
 }
 
 // db returns the selected database.

@@ -1,42 +1,67 @@
 package store
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"unsafe"
+)
 
-// TouchIndex reads the index line that hash points to in the slot, and
-// TouchRecord the first two cache lines of the record that the line names, so
-// that a later lookup finds them in the cache. Both are hints: they take no
-// lock, and what they read is never used for anything else (the result only
-// keeps the compiler from dropping the loads). Under the race detector they do
-// nothing. Source: DESIGN section 3, touch-ahead.
-func (db *DB) TouchIndex(slot uint16, hash uint64) (line uint64) {
-	if raceEnabled {
-		return 0
-	}
-	region := db.st.Heap.Region()
-	off, ok := db.slot(slot).dict.Bucket(region, hash)
-	if !ok || off+64 > uint64(len(region)) {
-		return 0
-	}
-	if region[off] == 0xff { // forces the load
-		return off | 1
-	}
-	return off
+// MaxTouch is how many keys are touched ahead together.
+const MaxTouch = 128
+
+// Touch names a key whose memory will be wanted soon.
+type Touch struct {
+	Hash uint64
+	Slot uint16
+	line uint64 // offset of the index line in the region, 0: none
 }
 
-// TouchRecord continues TouchIndex with the line that it returned.
-func (db *DB) TouchRecord(line, hash uint64) byte {
-	if raceEnabled || line == 0 {
-		return 0
+// TouchAhead brings what finding the keys will read into the cache: the headers
+// of their slots, then the lines of the index that their hashes point to, then
+// the first two lines of the records that those name. In each pass the lines of
+// all keys are under way at once, which is what makes a batch of commands cheaper
+// than the same commands one by one.
+//
+// It is a hint: it takes no lock, so what it reads may be torn or stale, and
+// nothing of it is used for anything else. Under the race detector it does
+// nothing. At most MaxTouch keys. Source: DESIGN section 3, touch-ahead.
+func (db *DB) TouchAhead(keys []Touch) {
+	if raceEnabled {
+		return
 	}
+	var addrs [2 * MaxTouch]uintptr
+	table := db.table.Load()
 	region := db.st.Heap.Region()
-	bucket := region[line&^1:][:64]
-	for i := 0; i < 64; i += 8 {
-		ref := matchEntry(bucket[i:i+8], hash)
-		if ref != 0 && ref+128 < uint64(len(region)) {
-			return region[ref] ^ region[ref+64]
+	base := uintptr(unsafe.Pointer(unsafe.SliceData(region)))
+	for i := range keys {
+		addrs[i] = uintptr(unsafe.Pointer(&table[keys[i].Slot&(Slots-1)]))
+	}
+	prefetchLines(addrs[:len(keys)])
+	for i := range keys {
+		k := &keys[i]
+		off, ok := table[k.Slot&(Slots-1)].dict.Bucket(region, k.Hash)
+		if !ok || off+64 > uint64(len(region)) {
+			off = 0
+		}
+		k.line = off
+		addrs[i] = base + uintptr(off)
+	}
+	prefetchLines(addrs[:len(keys)])
+	n := 0
+	for i := range keys {
+		k := &keys[i]
+		if k.line == 0 {
+			continue
+		}
+		bucket := region[k.line:][:64]
+		for j := 0; j < 64; j += 8 {
+			if ref := matchEntry(bucket[j:j+8], k.Hash); ref != 0 {
+				addrs[n], addrs[n+1] = base+uintptr(ref), base+uintptr(ref)+64
+				n += 2
+				break
+			}
 		}
 	}
-	return 0
+	prefetchLines(addrs[:n])
 }
 
 // matchEntry returns the reference of an index entry if its hash bits agree.
