@@ -62,32 +62,3 @@ func TestCreateByRedisCLI(t *testing.T) {
 		t.Errorf("--cluster call PING: want six answers:\n%s", out)
 	}
 }
-
-// A slot migrates under redis-cli's hands, with its keys, while clients that
-// follow redirections see no error: --cluster reshard drives SETSLOT, MIGRATE,
-// GETKEYSINSLOT.
-func TestReshardByRedisCLI(t *testing.T) {
-	c := proc.StartCluster(t, 3, 0)
-	from, to := c.Nodes[2], c.Nodes[0] // the slot of {a} is 15495
-	const keys = 100                   // all in one slot
-	for i := range keys {
-		from.CLI("-c", "SET", fmt.Sprintf("{a}:%d", i), strconv.Itoa(i))
-	}
-	if _, err := from.Do("MIGRATE", "127.0.0.1", strconv.Itoa(to.Port), "no-such-key", "0", "1000"); err != nil && strings.Contains(err.Error(), "unknown command") {
-		t.Skip("MIGRATE is not built yet")
-	}
-	slot, _ := strconv.Atoi(from.Text("CLUSTER", "KEYSLOT", "{a}"))
-	if got := from.Text("CLUSTER", "COUNTKEYSINSLOT", slot); got != strconv.Itoa(keys) {
-		t.Fatalf("COUNTKEYSINSLOT %d = %s, want %d", slot, got, keys)
-	}
-	out := from.CLI("--cluster", "reshard", from.Addr(), "--cluster-from", from.Myself().ID, "--cluster-to", to.Myself().ID,
-		"--cluster-slots", "5461", "--cluster-yes", "--cluster-pipeline", "50")
-	if got := to.Text("CLUSTER", "COUNTKEYSINSLOT", slot); got != strconv.Itoa(keys) {
-		t.Errorf("after reshard COUNTKEYSINSLOT %d = %s, want %d\n%s", slot, got, keys, out)
-	}
-	for i := range keys {
-		if got := from.CLI("-c", "GET", fmt.Sprintf("{a}:%d", i)); got != strconv.Itoa(i)+"\n" {
-			t.Errorf("GET {a}:%d = %q after reshard", i, got)
-		}
-	}
-}

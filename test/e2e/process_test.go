@@ -189,7 +189,7 @@ func TestNodesConfIsLocked(t *testing.T) {
 	if code := second.Exit(); code != 1 {
 		t.Errorf("the second server ends with code %d, want 1", code)
 	}
-	if !strings.Contains(second.Log(), "in use by another node") {
+	if !strings.Contains(second.Log(), "already used by a different Redis Cluster node") {
 		t.Errorf("the second server does not say why it ends:\n%s", second.Log())
 	}
 }

@@ -101,7 +101,11 @@ func fillNode(t *testing.T, n *proc.Node, tag string) {
 	n.Must("SET", tag+"raw", strings.Repeat("0123456789", 2000))
 	n.Must("SET", tag+"binary", "\x00\xff\r\n")
 	n.Must("SET", tag+"ttl", "v", "EX", "10000")
-	for _, size := range []int{3, 2000} {
+	large := 2000
+	if testing.Short() {
+		large = 600 // above all limits of the small encodings
+	}
+	for _, size := range []int{3, large} {
 		for _, kind := range []struct {
 			command string
 			args    func(i int) []any
