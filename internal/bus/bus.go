@@ -67,8 +67,9 @@ type Options struct {
 	Settings func() cluster.Settings
 	Bind     []string // addresses to listen on, as the bind directive
 	Port     int      // bus port to listen on
-	// TLS, when not nil, encrypts the bus; it returns the present certificates.
-	TLS         func() *tls.Config
+	// TLS returns what the next connection of the bus is encrypted with, accepted
+	// or dialled; nil means not at all. TLS itself may be nil.
+	TLS         func() (accept, dial *tls.Config)
 	SourceAddr  func() string // bind-source-addr
 	SendLimit   func() int64  // cluster-link-sendbuf-limit, 0: none
 	Router      func() RouterSettings

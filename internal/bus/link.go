@@ -149,9 +149,7 @@ func (b *Bus) dial(d cluster.Dial) {
 			}
 		}
 		conn, err := nd.DialContext(ctx, "tcp", net.JoinHostPort(d.IP, strconv.Itoa(int(d.Port))))
-		if err == nil && b.opt.TLS != nil {
-			conf := b.opt.TLS().Clone()
-			conf.ServerName = d.IP
+		if _, conf := b.tls(); err == nil && conf != nil {
 			t := tls.Client(conn, conf)
 			if err = t.HandshakeContext(ctx); err != nil {
 				conn.Close()
@@ -175,6 +173,13 @@ func (b *Bus) dial(d cluster.Dial) {
 		b.post(cluster.LinkUp{Link: l.id})
 		l.serve()
 	}()
+}
+
+func (b *Bus) tls() (accept, dial *tls.Config) {
+	if b.opt.TLS == nil {
+		return nil, nil
+	}
+	return b.opt.TLS()
 }
 
 // dialTimeout bounds a connection attempt. The machine closes a link that
@@ -312,24 +317,27 @@ func (b *Bus) accept(ln net.Listener) {
 		b.wg.Add(1)
 		go func() {
 			defer b.wg.Done()
-			if b.opt.TLS != nil {
-				t := tls.Server(conn, b.opt.TLS())
-				ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
-				err := t.HandshakeContext(ctx)
-				cancel()
-				if err != nil {
-					conn.Close()
-					return
-				}
-				conn = t
-			}
 			l := &link{id: cluster.InboundLink(b.inbound.Add(1)), bus: b, conn: conn, wake: make(chan struct{}, 1)}
-			b.links.add(l)
+			b.links.add(l) // before the handshake, so that Close ends it
 			select {
 			case <-b.quit:
 				b.links.close(l.id)
 				return
 			default:
+			}
+			if conf, _ := b.tls(); conf != nil {
+				t := tls.Server(conn, conf)
+				ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
+				err := t.HandshakeContext(ctx)
+				cancel()
+				if err != nil {
+					b.opt.Log.Debug("TLS handshake on the cluster bus failed", "peer", addrIP(conn.RemoteAddr()), "err", err)
+					b.links.close(l.id)
+					return
+				}
+				l.mu.Lock()
+				l.conn = t
+				l.mu.Unlock()
 			}
 			b.post(cluster.Accepted{Link: l.id})
 			l.serve()

@@ -29,6 +29,7 @@ func (s *Server) newBus() error {
 				ReadsWhenDown: c.ClusterAllowReadsWhenDown.Get(), PubsubShardWhenDown: c.ClusterAllowPubsubshardWhenDown.Get()}
 		},
 		Fatal: s.fail,
+		TLS:   s.busTLS,
 	})
 	if err != nil {
 		return err
@@ -91,4 +92,4 @@ var clusterDirectives = []string{"cluster-node-timeout", "cluster-ping-interval"
 	"cluster-announce-tls-port", "cluster-announce-bus-port", "cluster-announce-hostname", "cluster-announce-human-nodename",
 	"cluster-announce-client-ipv4", "cluster-announce-client-ipv6", "cluster-replica-validity-factor", "cluster-replica-no-failover",
 	"cluster-migration-barrier", "cluster-allow-replica-migration", "cluster-require-full-coverage", "cluster-blacklist-ttl",
-	"cluster-manual-failover-timeout", "repl-ping-replica-period", "tls-replication"}
+	"cluster-manual-failover-timeout", "repl-ping-replica-period", "tls-replication", "tls-cluster"}

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/skeindb/skein/internal/disk"
 )
 
 // The test binary is the server too: with this variable it runs Main.
@@ -69,6 +71,11 @@ func TestExits(t *testing.T) {
 	}
 	defer busy.Close()
 	_, port, _ := net.SplitHostPort(busy.Addr().String())
+	lock, err := disk.LockFile(filepath.Join(dir, "used.conf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Unlock()
 	const fatal = "\n*** FATAL CONFIG FILE ERROR (Redis 7.2.4) ***\n"
 	tests := []struct {
 		name, args, stdin string
@@ -88,6 +95,9 @@ func TestExits(t *testing.T) {
 		{"sentinel", "--sentinel", "", 1, `^$`, `sentinel mode is not built in`},
 		{"users in two places", "--aclfile /tmp/x --user a on", "", 1, `define users in one place`, `^$`},
 		{"replica in a cluster", "--cluster-enabled yes --replicaof a 1", "", 1, `^$`, "^" + regexp.QuoteMeta(fatal+"replicaof directive not allowed in cluster mode\n") + "$"},
+		{"bus port too high", "--bind 127.0.0.1 --cluster-enabled yes --cluster-config-file high.conf --port 60123", "", 1, `# Redis port number too high\. Cluster communication port is 10,000 port numbers higher than your Redis port\. Your Redis port number must be 55535 or less\.\n$`, `^$`},
+		{"corrupt nodes.conf", "--bind 127.0.0.1 --cluster-enabled yes --cluster-config-file bad.conf --port 0", "", 1, `# Unrecoverable error: corrupted cluster config file\.\n$`, `^$`},
+		{"nodes.conf in use", "--bind 127.0.0.1 --cluster-enabled yes --cluster-config-file used.conf --port 0", "", 1, `# Sorry, the cluster configuration file used\.conf is already used by a different Redis Cluster node\. Please make sure that different nodes use different cluster configuration files\.\n$`, `^$`},
 		{"port in use", "--bind 127.0.0.1 --port " + port, "", 1, `address already in use`, `^$`},
 	}
 	for _, tt := range tests {

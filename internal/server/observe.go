@@ -150,7 +150,13 @@ func (s *Server) followConfig() {
 		s.net.SetLimits(l)
 		return nil
 	}, "client-output-buffer-limit")
-	c.OnChanges(s.relisten, "port", "bind")
+	c.OnChanges(func([]config.Change) error { // before relisten, which needs it
+		if s.reloadTLS() != nil {
+			return errors.New("Unable to update TLS configuration. Check server logs.")
+		}
+		return nil
+	}, tlsDirectives...)
+	c.OnChanges(s.relisten, "port", "tls-port", "bind")
 	if s.bus != nil {
 		c.OnChanges(func([]config.Change) error {
 			go s.bus.Reconfigure() // it waits for the data side, and CONFIG SET may run under its locks

@@ -53,7 +53,10 @@ func (s *Server) replSettings() repl.Settings {
 	out := c.ClientOutputBufferLimit.Get()[config.ClassReplica]
 	port := c.ReplicaAnnouncePort.Get()
 	if port == 0 {
-		port = s.basePort()
+		port = c.Port.Get()
+		if p := c.TLSPort.Get(); p != 0 && c.TLSReplication.Get() {
+			port = p
+		}
 	}
 	return repl.Settings{
 		BacklogSize: c.ReplBacklogSize.Get(), BacklogTTL: seconds(c.ReplBacklogTTL.Get()),
@@ -73,23 +76,27 @@ func (s *Server) replSettings() repl.Settings {
 
 // dialPrimary connects to a primary.
 func (s *Server) dialPrimary(ctx context.Context, host string, port int) (io.ReadWriteCloser, error) {
-	return s.dial(ctx, host, strconv.Itoa(port))
+	return s.dial(ctx, host, strconv.Itoa(port), s.Config.TLSReplication.Get())
 }
 
 // dialTarget connects to where MIGRATE sends keys.
 func (s *Server) dialTarget(ctx context.Context, host, port string) (net.Conn, error) {
-	return s.dial(ctx, host, port)
+	return s.dial(ctx, host, port, s.Config.TLSCluster.Get())
 }
 
 // dial connects to another server from the address that the settings say.
-func (s *Server) dial(ctx context.Context, host, port string) (net.Conn, error) {
+func (s *Server) dial(ctx context.Context, host, port string, secure bool) (net.Conn, error) {
 	d := net.Dialer{KeepAlive: -1}
 	if src := s.Config.BindSourceAddr.Get(); src != "" {
 		if ip, err := netip.ParseAddr(src); err == nil {
 			d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(ip, 0))
 		}
 	}
-	return d.DialContext(ctx, "tcp", net.JoinHostPort(host, port))
+	conn, err := d.DialContext(ctx, "tcp", net.JoinHostPort(host, port))
+	if err != nil || !secure {
+		return conn, err
+	}
+	return s.dialTLS(ctx, conn)
 }
 
 // clusterRepl is replication as the cluster bus asks for it.

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/skeindb/skein/internal/acl"
@@ -52,6 +53,7 @@ type Server struct {
 	migrator  *migrate.Migrator
 	observer  *observe.Observer
 	listeners listeners
+	tls       atomic.Pointer[tlsConfigs] // nil: nothing speaks TLS
 
 	stop context.CancelCauseFunc
 	wg   sync.WaitGroup
