@@ -65,6 +65,7 @@ var _ engine.Conn = (*Conn)(nil)
 
 func newConn(s *Server, raw net.Conn, conf *tls.Config) *Conn {
 	c := &Conn{s: s, raw: raw, nc: raw, tlsConf: conf, created: time.Now()}
+	c.out.fd = -1
 	if u, ok := raw.LocalAddr().(*net.UnixAddr); ok {
 		c.path = u.Name
 	}
@@ -124,11 +125,12 @@ func (c *Conn) turn(h Handler, n int) bool {
 func (c *Conn) serveRaw(h Handler, need needer, rc syscall.RawConn) bool {
 	gone := false
 	read := func(fd uintptr) (done bool) {
+		c.out.useFD(int(fd))
 		for {
 			if c.w == len(c.in) {
 				c.grow(need)
 			}
-			n, err := syscall.Read(int(fd), c.in[c.w:])
+			n, err := readFD(int(fd), c.in[c.w:])
 			switch {
 			case err == syscall.EINTR:
 				continue
@@ -149,7 +151,9 @@ func (c *Conn) serveRaw(h Handler, need needer, rc syscall.RawConn) bool {
 		}
 	}
 	for !gone && !h.Closing() {
-		if err := rc.Read(read); err != nil {
+		err := rc.Read(read)
+		c.out.useFD(-1)
+		if err != nil {
 			if !c.awake(err) || !c.turn(h, 0) {
 				return false
 			}

@@ -61,6 +61,10 @@ func (p *chunkPools) put(k *chunk) (next *chunk) {
 type output struct {
 	wr sync.Mutex // held while writing to the socket
 
+	// fd is the socket while serveRaw holds on to it, else -1. Under wr; own is
+	// the copy of the connection's goroutine.
+	fd, own int
+
 	mu       sync.Mutex // guards the queue
 	first    *chunk     // oldest; nil when nothing is queued
 	last     *chunk
@@ -213,9 +217,31 @@ func (c *Conn) sendQueue() error {
 	}
 }
 
+// useFD says that writes may go to fd until the next call; -1: no longer.
+func (o *output) useFD(fd int) {
+	if o.own == fd+1 {
+		return
+	}
+	o.own = fd + 1
+	o.wr.Lock()
+	o.fd = fd
+	o.wr.Unlock()
+}
+
 // send writes b, whose bytes pending has counted; wr is held.
 func (c *Conn) send(b []byte) error {
-	n, err := c.nc.Write(b)
+	n := 0
+	if c.out.fd >= 0 && len(b) > 0 {
+		if k, err := writeFD(c.out.fd, b); k > 0 && err == nil {
+			n = k
+		}
+	}
+	var err error
+	if n < len(b) { // the rest must wait, or fails with its reason
+		var k int
+		k, err = c.nc.Write(b[n:])
+		n += k
+	}
 	c.sent(n, len(b), err)
 	return err
 }
