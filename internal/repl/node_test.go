@@ -130,9 +130,6 @@ func newNode(t testing.TB, change func(*Settings)) *node {
 	}
 	n.port = ln.Addr().(*net.TCPAddr).Port
 	ln.Close()
-	if _, err := n.net.ListenTCP([]string{"127.0.0.1"}, n.port, 128, nil); err != nil {
-		t.Fatal(err)
-	}
 	n.set.AnnouncePort = n.port
 	dir := t.TempDir()
 	n.repl = New(Options{Engine: n.e, Slog: log, Dial: n.links.dial, Settings: func() Settings {
@@ -142,6 +139,9 @@ func newNode(t testing.TB, change func(*Settings)) *node {
 	}, NewSpool: func() (Spool, error) { return os.Create(filepath.Join(dir, "spool")) }})
 	n.repl.retry = 20 * time.Millisecond
 	n.e.SetTable(command.NewTable(engine.Specs(), datatypes.Specs(), n.repl.Specs()))
+	if _, err := n.net.ListenTCP([]string{"127.0.0.1"}, n.port, 128, nil); err != nil { // last: sessions need all of it
+		t.Fatal(err)
+	}
 	n.repl.Start()
 	t.Cleanup(n.close)
 	return n
