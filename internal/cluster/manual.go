@@ -28,7 +28,11 @@ func (m *Machine) startManual(mode FailoverMode) {
 }
 
 // recvMFStart pauses writes for a replica that wants to take over.
-func (m *Machine) recvMFStart(l *link, sender *node) {
+func (m *Machine) recvMFStart(l *link, sender *node, msg *Message) {
+	if msg.ReplicaOf == m.self.id && sender.primary != m.self {
+		// Just become one, and no PING has told yet: the header says so too.
+		m.takeRole(sender, msg)
+	}
 	if !sender.isReplica() || sender.primary != m.self {
 		return
 	}
@@ -54,9 +58,10 @@ func (m *Machine) paused(id uint64) {
 }
 
 // manualStep lets a replica go ahead once it has all of the paused primary's
-// data.
+// data. More than the announced offset is fine: what enters the stream after the
+// pause is no client's write (a GETACK, a slot that was cleaned up).
 func (m *Machine) manualStep() {
-	if m.mfEnd == 0 || m.mfCanStart || !m.mfHasOffs || m.mfOffset != m.local.ReplOffset {
+	if m.mfEnd == 0 || m.mfCanStart || !m.mfHasOffs || m.local.ReplOffset < m.mfOffset {
 		return
 	}
 	m.mfCanStart = true

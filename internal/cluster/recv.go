@@ -53,7 +53,7 @@ func (m *Machine) recv(in Recv) {
 		}
 	case TypeMFStart:
 		if sender != nil {
-			m.recvMFStart(l, sender)
+			m.recvMFStart(l, sender, msg)
 		}
 	case TypeUpdate:
 		m.recvUpdate(sender, msg)
