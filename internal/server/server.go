@@ -32,9 +32,6 @@ import (
 	"github.com/skeindb/skein/internal/store"
 )
 
-// memShards is the number of front caches of the allocator.
-const memShards = 64
-
 // Server is one node.
 type Server struct {
 	Config *config.Config
@@ -64,7 +61,7 @@ func New(cfg *config.Config, log *slog.Logger) (*Server, error) {
 	if cfg.AppendOnly.Get() {
 		return nil, fmt.Errorf("server: %w", errNoAOF)
 	}
-	heap, err := mem.New(mem.Options{Reserve: cfg.MemoryReserve.Get(), Shards: memShards, HugePages: true})
+	heap, err := mem.New(mem.Options{Reserve: cfg.MemoryReserve.Get(), HugePages: true})
 	if err != nil {
 		return nil, fmt.Errorf("server: %w", err)
 	}
