@@ -69,13 +69,11 @@ type Options struct {
 	Port     int      // bus port to listen on
 	// TLS returns what the next connection of the bus is encrypted with, accepted
 	// or dialled; nil means not at all. TLS itself may be nil.
-	TLS         func() (accept, dial *tls.Config)
-	SourceAddr  func() string // bind-source-addr
-	SendLimit   func() int64  // cluster-link-sendbuf-limit, 0: none
-	Router      func() RouterSettings
-	Fatal       func(error)                   // nodes.conf cannot be written: the process must end
-	Propagate   func(args ...[]byte)          // appends a command to the replication stream
-	SlotCommand func(slot int, args [][]byte) // reserved for SETSLOT's replication; may be nil
+	TLS        func() (accept, dial *tls.Config)
+	SourceAddr func() string // bind-source-addr
+	SendLimit  func() int64  // cluster-link-sendbuf-limit, 0: none
+	Router     func() RouterSettings
+	Fatal      func(error) // nodes.conf cannot be written: the process must end
 }
 
 // Bus is one node's part in the cluster.

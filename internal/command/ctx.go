@@ -16,18 +16,18 @@ type Env struct {
 
 // Limits are the settings that handlers of data types obey.
 type Limits struct {
-	HashEntries, HashValue     int // hash-max-listpack-entries, -value
-	SetIntset                  int // set-max-intset-entries
-	SetEntries, SetValue       int // set-max-listpack-entries, -value
-	ZSetEntries, ZSetValue     int // zset-max-listpack-entries, -value
-	ListSize                   int // list-max-listpack-size: > 0 entries, -1..-5 a size class
-	ListCompress               int // list-compress-depth, accepted, without effect
-	HLLSparse                  int // hll-sparse-max-bytes
-	MaxBulk                    int64
-	LazyUserDel, LazyExpire    bool // DEL like UNLINK; expired keys propagate as UNLINK
-	LazyServerDel, LazyFlush   bool
-	ActiveExpire               bool
-	ClusterMode, CompressLists bool
+	HashEntries, HashValue   int // hash-max-listpack-entries, -value
+	SetIntset                int // set-max-intset-entries
+	SetEntries, SetValue     int // set-max-listpack-entries, -value
+	ZSetEntries, ZSetValue   int // zset-max-listpack-entries, -value
+	ListSize                 int // list-max-listpack-size: > 0 entries, -1..-5 a size class
+	ListCompress             int // list-compress-depth, accepted, without effect
+	HLLSparse                int // hll-sparse-max-bytes
+	MaxBulk                  int64
+	LazyUserDel, LazyExpire  bool // DEL like UNLINK; expired keys propagate as UNLINK
+	LazyServerDel, LazyFlush bool
+	ActiveExpire             bool
+	ClusterMode              bool
 }
 
 // DefaultLimits returns the documented defaults (persistence, 10.6).

@@ -221,39 +221,34 @@ func popCommand(head bool) []byte {
 	return []byte("RPOP")
 }
 
-func lmpop(c *command.Ctx) {
-	p, ok := readPopArgs(c, 1, "left", "right")
-	if !ok {
-		return
-	}
-	o := c.Obj(0)
-	switch i, ok := popKey(c, o, store.List, p.first, p.keys); {
-	case !ok:
-	case i == 0:
-		c.NullArray()
-	default:
-		listMultiPop(c, i, o, &p)
-	}
-}
+func lmpop(c *command.Ctx)  { multiPop(c, store.List, false, "left", "right", listMultiPop) }
+func blmpop(c *command.Ctx) { multiPop(c, store.List, true, "left", "right", listMultiPop) }
 
-func blmpop(c *command.Ctx) {
-	p, ok := readPopArgs(c, 2, "left", "right")
+// multiPop is LMPOP, ZMPOP and, with block, their blocking forms, whose timeout
+// comes first: pop takes elements from the first key that has any.
+func multiPop(c *command.Ctx, t store.Type, block bool, low, high string, pop func(c *command.Ctx, i int, o *store.Obj, p *popArgs)) {
+	at, ms := 1, int64(0)
+	if block {
+		at = 2
+	}
+	p, ok := readPopArgs(c, at, low, high)
 	if !ok {
 		return
 	}
-	ms, ok := blockTimeout(c, 1)
-	if !ok {
-		return
+	if block {
+		if ms, ok = blockTimeout(c, 1); !ok {
+			return
+		}
 	}
 	o := c.Obj(0)
-	switch i, ok := popKey(c, o, store.List, p.first, p.keys); {
+	switch i, ok := popKey(c, o, t, p.first, p.keys); {
 	case !ok:
 	case i == 0:
-		if !c.Block(ms, true, positions(p.first, p.keys)...) {
+		if !block || !c.Block(ms, true, positions(p.first, p.keys)...) {
 			c.NullArray()
 		}
 	default:
-		listMultiPop(c, i, o, &p)
+		pop(c, i, o, &p)
 	}
 }
 

@@ -102,41 +102,8 @@ func zsetMultiPop(c *command.Ctx, i int, o *store.Obj, p *popArgs) {
 	c.Propagate(zpopCommand(p.low), c.Argv[i], strconv.AppendInt(nil, int64(n), 10))
 }
 
-func zmpop(c *command.Ctx) {
-	p, ok := readPopArgs(c, 1, "min", "max")
-	if !ok {
-		return
-	}
-	o := c.Obj(0)
-	switch i, ok := popKey(c, o, store.ZSet, p.first, p.keys); {
-	case !ok:
-	case i == 0:
-		c.NullArray()
-	default:
-		zsetMultiPop(c, i, o, &p)
-	}
-}
-
-func bzmpop(c *command.Ctx) {
-	p, ok := readPopArgs(c, 2, "min", "max")
-	if !ok {
-		return
-	}
-	ms, ok := blockTimeout(c, 1)
-	if !ok {
-		return
-	}
-	o := c.Obj(0)
-	switch i, ok := popKey(c, o, store.ZSet, p.first, p.keys); {
-	case !ok:
-	case i == 0:
-		if !c.Block(ms, true, positions(p.first, p.keys)...) {
-			c.NullArray()
-		}
-	default:
-		zsetMultiPop(c, i, o, &p)
-	}
-}
+func zmpop(c *command.Ctx)  { multiPop(c, store.ZSet, false, "min", "max", zsetMultiPop) }
+func bzmpop(c *command.Ctx) { multiPop(c, store.ZSet, true, "min", "max", zsetMultiPop) }
 
 func zsetBlockingPop(c *command.Ctx, low bool) {
 	last := len(c.Argv) - 1
