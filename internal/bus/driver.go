@@ -1,7 +1,9 @@
 package bus
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"math"
 	"time"
 
@@ -283,13 +285,17 @@ func (b *Bus) checkLinks() {
 // a peer that far behind has long been suspected.
 const hardSendLimit = 256 << 20
 
+// verbose is the level "verbose" of the log, between slog's debug and info. What
+// the machine has to say is never more frequent than that.
+const verbose = slog.Level(-2)
+
 func (b *Bus) logEvent(e cluster.Event) {
-	log := b.opt.Log.Info
+	level := slog.LevelInfo
 	switch e.Level {
 	case cluster.LevelDebug:
-		log = b.opt.Log.Debug
+		level = verbose
 	case cluster.LevelWarn:
-		log = b.opt.Log.Warn
+		level = slog.LevelWarn
 	}
 	var attrs []any
 	if !e.Node.IsZero() {
@@ -307,5 +313,5 @@ func (b *Bus) logEvent(e cluster.Event) {
 	if e.Info != "" {
 		attrs = append(attrs, "info", e.Info)
 	}
-	log(e.What, attrs...)
+	b.opt.Log.Log(context.Background(), level, e.What, attrs...)
 }

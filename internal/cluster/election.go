@@ -51,6 +51,9 @@ func (m *Machine) failoverStep() {
 		}
 	}
 	if age > retry {
+		if m.authSent && m.authTime != 0 {
+			m.stall("election expired")
+		}
 		m.schedule(manual)
 		if manual {
 			age = 0

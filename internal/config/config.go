@@ -197,6 +197,8 @@ type Config struct {
 	ClusterReplicaNoFailover, ClusterAllowReplicaMigration   Bool
 	ClusterRequireFullCoverage, ClusterAllowReadsWhenDown    Bool
 	ClusterAllowPubsubshardWhenDown, ClusterSlotStatsEnabled Bool
+	ClusterVoteSpacing, ClusterSlotlessFailover              Bool
+	ClusterModuleNoFailover                                  Bool
 	ClusterLinkSendbufLimit                                  Int // bytes; 0 = none
 	ClusterPingInterval                                      Int // milliseconds; 0 = derived
 	ClusterBlacklistTTL                                      Int // seconds

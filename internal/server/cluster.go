@@ -84,6 +84,9 @@ func (s *Server) clusterSettings() cluster.Settings {
 	set.RequireFullCoverage = c.ClusterRequireFullCoverage.Get()
 	set.BlacklistTTL = cluster.Millis(c.ClusterBlacklistTTL.Get() * 1000)
 	set.ManualFailoverTimeout = cluster.Millis(c.ClusterManualFailoverTimeout.Get())
+	set.VoteSpacing = c.ClusterVoteSpacing.Get()
+	set.SlotlessFailover = c.ClusterSlotlessFailover.Get()
+	set.ModuleNoFailover = c.ClusterModuleNoFailover.Get()
 	return set
 }
 
@@ -92,4 +95,5 @@ var clusterDirectives = []string{"cluster-node-timeout", "cluster-ping-interval"
 	"cluster-announce-tls-port", "cluster-announce-bus-port", "cluster-announce-hostname", "cluster-announce-human-nodename",
 	"cluster-announce-client-ipv4", "cluster-announce-client-ipv6", "cluster-replica-validity-factor", "cluster-replica-no-failover",
 	"cluster-migration-barrier", "cluster-allow-replica-migration", "cluster-require-full-coverage", "cluster-blacklist-ttl",
-	"cluster-manual-failover-timeout", "repl-ping-replica-period", "tls-replication", "tls-cluster"}
+	"cluster-manual-failover-timeout", "repl-ping-replica-period", "tls-replication", "tls-cluster",
+	"cluster-vote-spacing", "cluster-slotless-failover", "cluster-module-no-failover"}
