@@ -45,7 +45,7 @@ func (a *admin) configRewrite(c *command.Ctx) {
 }
 
 func (a *admin) configResetStat(c *command.Ctx) {
-	a.Engine.Stats.Reset()
+	a.Engine.ResetStats()
 	if a.ResetStat != nil {
 		a.ResetStat()
 	}

@@ -17,7 +17,8 @@ type applier struct {
 	wake   chan struct{}
 	closed bool
 
-	replica bool // role applied last
+	replica bool             // role applied last
+	slots   *cluster.SlotSet // of the shard, applied last
 }
 
 // applyItem is one of: a view, an effect, someone who waits for those before.
@@ -109,6 +110,11 @@ func (a *applier) publish(v *cluster.View) {
 				own[slot>>6] |= 1 << (slot & 63)
 			}
 		}
+	}
+	if slots := shardSlots(v); slots != a.slots && !slots.Equal(a.slots) {
+		old := a.slots
+		b.opt.Engine.ResetSlotUsage(func(slot int) bool { return slots.Has(slot) != old.Has(slot) })
+		a.slots = slots
 	}
 	b.applied.Store(v)
 	became := replica && !a.replica

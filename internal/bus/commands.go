@@ -190,6 +190,9 @@ func meet(b *Bus, c *command.Ctx) {
 			c.Error("ERR Invalid bus port specified: " + string(c.Arg(4)))
 			return
 		}
+		if bus == 0 { // for the machine that means none was given
+			bus = -1
+		}
 	}
 	b.admin(c, cluster.Meet{IP: string(c.Arg(2)), Port: port, BusPort: bus})
 }
@@ -310,91 +313,6 @@ func getKeysInSlot(b *Bus, c *command.Ctx) {
 		}
 	}
 	c.EndArray(mark, got)
-}
-
-// slotStats is CLUSTER SLOT-STATS. Skein counts keys; the other statistics
-// belong to cluster-slot-stats-enabled.
-func slotStats(b *Bus, c *command.Ctx) {
-	v := b.View()
-	top := v.Myself()
-	if p := v.Node(top.Primary); p != nil {
-		top = p
-	}
-	db := b.opt.Engine.Store.DB(0)
-	var slots []int
-	a := c.ArgsFrom(2)
-	switch {
-	case a.Is("slotsrange"):
-		if len(c.Argv) != 5 {
-			c.Error(command.ErrSyntax)
-			return
-		}
-		first, ok := parseSlot(c, c.Arg(3))
-		if !ok {
-			return
-		}
-		last, ok := parseSlot(c, c.Arg(4))
-		if !ok {
-			return
-		}
-		if first > last {
-			c.Error(fmt.Sprintf("ERR Start slot number %d is greater than end slot number %d", first, last))
-			return
-		}
-		for s := first; s <= last; s++ {
-			if top.Slots.Has(s) {
-				slots = append(slots, s)
-			}
-		}
-	case a.Is("orderby"):
-		if !a.Is("key-count") {
-			c.Error("ERR Unrecognized sort metric for ORDERBY.")
-			return
-		}
-		limit, desc := int64(store.Slots), true
-		seenLimit, seenOrder := false, false
-		for a.More() {
-			switch {
-			case a.Is("limit"):
-				limit = a.Int()
-				if !a.Done() {
-					return
-				}
-				if limit < 1 || limit > store.Slots {
-					c.Error("ERR Limit has to lie in between 1 and 16384 (maximum number of slots).")
-					return
-				}
-				if seenLimit {
-					c.Error("ERR Multiple filters of the same type are disallowed.")
-					return
-				}
-				seenLimit = true
-			case a.Is("asc"), a.Is("desc"):
-				if seenOrder {
-					c.Error("ERR Multiple filters of the same type are disallowed.")
-					return
-				}
-				seenOrder = true
-				desc = command.Word(c.Arg(a.Pos()-1), "desc")
-			default:
-				c.Error(command.ErrSyntax)
-				return
-			}
-		}
-		slots = orderSlots(top.Slots, db, desc)
-		slots = slots[:min(int(limit), len(slots))]
-	default:
-		c.Error(command.ErrSyntax)
-		return
-	}
-	c.Array(len(slots))
-	for _, s := range slots {
-		c.Array(2)
-		c.Int(int64(s))
-		c.Map(1)
-		c.BulkString("key-count")
-		c.Int(int64(db.SlotLen(uint16(s))))
-	}
 }
 
 func help(_ *Bus, c *command.Ctx) {

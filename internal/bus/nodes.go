@@ -2,7 +2,6 @@ package bus
 
 import (
 	"fmt"
-	"sort"
 	"strings"
 
 	"github.com/skeindb/skein/internal/cluster"
@@ -336,23 +335,4 @@ func shardNode(c *command.Ctx, n *cluster.NodeView, st cluster.NodeStatus, s *en
 	c.Int(int64(st.Offset))
 	c.BulkString("health")
 	c.BulkString(health)
-}
-
-// orderSlots sorts slots by their number of keys, ties by slot.
-func orderSlots(set *cluster.SlotSet, db *store.DB, desc bool) []int {
-	var slots []int
-	for s := range set.All() {
-		slots = append(slots, s)
-	}
-	n := make(map[int]int, len(slots))
-	for _, s := range slots {
-		n[s] = db.SlotLen(uint16(s))
-	}
-	sort.SliceStable(slots, func(i, j int) bool {
-		if desc {
-			return n[slots[i]] > n[slots[j]]
-		}
-		return n[slots[i]] < n[slots[j]]
-	})
-	return slots
 }

@@ -260,7 +260,15 @@ func (s *Session) retry() bool {
 	if s.blocked.asking {
 		s.flags |= flagAsking
 	}
-	s.execute(p.spec)
+	if st := e.slotStats.on.Load(); st != nil {
+		mark, began := s.replied(), e.nanos()
+		s.execute(p.spec)
+		if c.Blocked == nil {
+			s.countSlot(st, p.spec, p.argv, mark, e.nanos()-began)
+		}
+	} else {
+		s.execute(p.spec)
+	}
 	s.flags &^= flagAsking
 	s.tally.idle = false
 	s.foldTally()

@@ -84,6 +84,10 @@ type Engine struct {
 	wokeAt   atomic.Int64 // nanos when a lapsed lease was renewed last
 	slowlog  SlowLog
 
+	slotStats slotStats
+	// Replicas, when set, counts the replicas that are sent the log.
+	Replicas func() int
+
 	exec      *command.Spec // EXEC
 	start     time.Time
 	fastClock bool         // Now is the system's

@@ -27,6 +27,7 @@ type multiState struct {
 	neffects int
 	firstDB  int
 	lastDB   int
+	slot     int // of the queued commands' keys, -1 if none has one
 }
 
 type queued struct {
@@ -109,6 +110,7 @@ func (s *Session) queueCommand(p *planned) {
 	s.tally.idle = true
 	s.queued.Store(int32(len(m.queue)))
 	s.queuedSize.Store(int64(m.bytes))
+	s.countQueued(argv, c.Keys)
 	s.out.Simple("QUEUED")
 }
 
@@ -153,6 +155,7 @@ func multiCommandRun(c *command.Ctx) {
 		return
 	}
 	s.special |= specialMulti
+	s.multi.slot, s.multi.neffects = -1, 0
 	s.queued.Store(0)
 	c.OK()
 }

@@ -74,11 +74,15 @@ func (e *Engine) Deliver(shard bool, channel, message []byte) int {
 	if shard {
 		kind, m = "smessage", p.shard
 	}
+	bytes := 0
 	for s := range m[string(channel)] {
-		s.pushMessage(&two, &three, kind, nil, channel, message)
+		bytes += s.pushMessage(&two, &three, kind, nil, channel, message)
 		n++
 	}
 	if shard {
+		if st := e.slotStats.on.Load(); st != nil && n > 0 {
+			st[hashslot.Slot(channel)].Out.Add(int64(bytes))
+		}
 		return n
 	}
 	for pattern, subs := range p.patterns {
@@ -94,7 +98,9 @@ func (e *Engine) Deliver(shard bool, channel, message []byte) int {
 	return n
 }
 
-func (s *Session) pushMessage(two, three *[]byte, kind string, pattern, channel, message []byte) {
+// pushMessage sends a message to a subscriber, and returns its size. It is built
+// once for each protocol, in two and three.
+func (s *Session) pushMessage(two, three *[]byte, kind string, pattern, channel, message []byte) int {
 	buf, proto := two, 2
 	if s.proto3.Load() {
 		buf, proto = three, 3
@@ -114,6 +120,7 @@ func (s *Session) pushMessage(two, three *[]byte, kind string, pattern, channel,
 		*buf = w.Buf
 	}
 	s.push(*buf)
+	return len(*buf)
 }
 
 // subReply confirms a subscription or its end.

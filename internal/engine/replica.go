@@ -95,6 +95,7 @@ func (s *Session) Replay(in []byte, done func(argv [][]byte, size int)) (used in
 	}
 	t := time.Now()
 	s.ctx.Now = s.e.Now()
+	slots := s.e.slotStats.on.Load()
 	for i := range s.batch[:cmds] {
 		p := &s.batch[i]
 		s.runOne(p)
@@ -102,6 +103,9 @@ func (s *Session) Replay(in []byte, done func(argv [][]byte, size int)) (used in
 			s.e.monitors.feed(s, p.spec, p.argv)
 		}
 		end := time.Now()
+		if slots != nil && p.spec != nil {
+			s.countSlot(slots, p.spec, p.argv, 0, int64(end.Sub(t)))
+		}
 		s.measure(p, end.Sub(t))
 		t = end
 		s.out.Buf = s.out.Buf[:0]

@@ -20,6 +20,7 @@ func (s *Session) runBatch(cmds int) int {
 	s.asleep = t > lease
 	s.ctx.Now = s.e.nowAt(t)
 	s.holdPushes()
+	slots, mark := s.e.slotStats.on.Load(), int64(0)
 	for i := range s.batch[:cmds] {
 		p := &s.batch[i]
 		quiet := s.special&specialReply != 0
@@ -27,11 +28,17 @@ func (s *Session) runBatch(cmds int) int {
 			s.endBatch()
 			s.holdPushes()
 		}
+		if slots != nil {
+			mark = s.replied()
+		}
 		s.runOne(p)
 		if s.e.monitors.n.Load() != 0 && !s.tally.idle {
 			s.e.monitors.feed(s, p.spec, p.argv)
 		}
 		end := s.e.nanos()
+		if slots != nil && p.spec != nil && !s.Parked() {
+			s.countSlot(slots, p.spec, p.argv, mark, end-t)
+		}
 		s.measure(p, time.Duration(end-t))
 		t = end
 		if t > lease && s.napped(began, t, &lease) && s.wrote {

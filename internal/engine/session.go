@@ -67,6 +67,7 @@ type Session struct {
 	asleep     bool  // the engine's lease has lapsed: no slot is served
 	askingNext bool  // ASKING was the last command
 	LogOffset  int64 // log position after this session's last write
+	flushed    int64 // bytes of replies that left out
 	tally      tally
 
 	multi   multiState
@@ -282,6 +283,7 @@ func (s *Session) flush() {
 	} else if s.conn.Write(s.out.Buf) != nil {
 		s.closing = true
 	}
+	s.flushed += int64(len(s.out.Buf))
 	if cap(s.out.Buf) > 4*flushAt {
 		s.out.Buf = nil
 	} else {

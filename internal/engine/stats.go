@@ -89,7 +89,13 @@ func (st *Stats) Errors(visit func(kind string, n int64)) {
 	}
 }
 
-// Reset zeroes the counters (CONFIG RESETSTAT).
+// ResetStats zeroes the counters (CONFIG RESETSTAT).
+func (e *Engine) ResetStats() {
+	e.Stats.Reset()
+	e.ResetSlotUsage(func(int) bool { return true })
+}
+
+// Reset zeroes the counters of the server.
 func (st *Stats) Reset() {
 	for _, c := range []*atomic.Int64{&st.Commands, &st.Hits, &st.Misses, &st.Expired, &st.Evicted, &st.ErrorReplies,
 		&st.Connections, &st.Rejected, &st.PubSubMessages} {

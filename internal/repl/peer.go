@@ -98,6 +98,7 @@ func (r *Repl) remove(p *peer) {
 	i := slices.Index(r.peers, p)
 	if i >= 0 {
 		r.peers = slices.Delete(r.peers, i, i+1)
+		r.npeers.Add(-1)
 		if len(r.peers) == 0 {
 			r.noPeers = time.Now()
 		}
@@ -115,6 +116,9 @@ func (r *Repl) remove(p *peer) {
 		r.slog.Info("Connection with replica " + p.name() + " lost.")
 	}
 }
+
+// Replicas counts the attached replicas. It takes no lock.
+func (r *Repl) Replicas() int { return int(r.npeers.Load()) }
 
 func (r *Repl) allPeers() []*peer {
 	r.mu.Lock()
@@ -191,6 +195,7 @@ func (r *Repl) addLocked(p *peer) bool {
 		return false
 	}
 	r.peers = append(r.peers, p)
+	r.npeers.Add(1)
 	return true
 }
 

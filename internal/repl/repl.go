@@ -130,6 +130,7 @@ type Repl struct {
 	mu          sync.Mutex
 	closed      bool
 	peers       []*peer // from PSYNC on, in order of arrival
+	npeers      atomic.Int32
 	waits       map[*wait]struct{}
 	syncing     bool          // the goroutine that makes snapshots runs
 	syncKick    chan struct{} // bound 1: something changed for it

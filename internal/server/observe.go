@@ -162,6 +162,10 @@ func (s *Server) followConfig() {
 			go s.bus.Reconfigure() // it waits for the data side, and CONFIG SET may run under its locks
 			return nil
 		}, clusterDirectives...)
+		follow(func() error {
+			s.engine.CountSlots(c.ClusterSlotStatsEnabled.Get())
+			return nil
+		}, "cluster-slot-stats-enabled")
 	}
 	follow(s.limitMemory, "maxmemory")
 	follow(s.refuseAOF, "appendonly")

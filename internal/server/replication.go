@@ -43,6 +43,7 @@ func (s *Server) newRepl() {
 			return f, nil
 		},
 	})
+	s.engine.Replicas = s.repl.Replicas
 	c.OnChanges(func([]config.Change) error { s.repl.Refresh(); return nil },
 		"min-replicas-to-write", "min-replicas-max-lag", "replica-read-only", "replica-serve-stale-data", "repl-backlog-size", "client-output-buffer-limit")
 }
