@@ -159,7 +159,7 @@ func (m *Machine) load(c *NodesConf) {
 	for i := range c.Nodes {
 		cn := &c.Nodes[i]
 		n := get(cn.ID)
-		n.flags |= cn.Flags &^ (FlagHandshake | FlagMeet | FlagMigrateTo)
+		n.flags |= roleOf(cn) | cn.Flags&^(FlagHandshake|FlagMeet|FlagMigrateTo|FlagPrimary|FlagReplica)
 		n.addr = cn.Addr
 		n.hostname, n.nodename = cn.Hostname, cn.Nodename
 		n.clientIPv4, n.clientIPv6 = cn.ClientIPv4, cn.ClientIPv6
@@ -176,6 +176,7 @@ func (m *Machine) load(c *NodesConf) {
 			n.flags |= FlagFail
 		}
 		if n.isFail() {
+			n.flags &^= FlagPFail
 			n.failTime = m.now.Mono
 		}
 		if cn.PingSent != 0 {
@@ -189,11 +190,7 @@ func (m *Machine) load(c *NodesConf) {
 		} else {
 			n.configEpoch = cn.ConfigEpoch
 		}
-		for slot := range cn.Slots.All() {
-			if m.owners[slot] == NoSlotOwner {
-				m.bindSlot(slot, n)
-			}
-		}
+		m.bindFree(cn.Slots, n)
 	}
 	if m.self == nil {
 		panic("cluster: no node of nodes.conf is myself")
@@ -214,12 +211,24 @@ func (m *Machine) load(c *NodesConf) {
 		}
 		m.currentEpoch = max(m.currentEpoch, n.configEpoch)
 	}
-	m.lastVoteEpoch = min(m.lastVoteEpoch, m.currentEpoch)
+	m.currentEpoch = max(m.currentEpoch, m.lastVoteEpoch) // or the vote could be given again
 	if m.self.isReplica() && m.self.slotCount > 0 {
 		for slot := range m.self.slots.All() {
 			m.unbind(slot)
 		}
 	}
+}
+
+// roleOf settles what a line of nodes.conf says about a node's role: one that
+// follows another is a replica, and the local node must have a role.
+func roleOf(cn *ConfNode) Flags {
+	switch {
+	case !cn.Primary.IsZero() && cn.Primary != cn.ID:
+		return FlagReplica
+	case cn.Flags.Has(FlagPrimary) || cn.Flags.Has(FlagMyself) && !cn.Flags.Has(FlagReplica):
+		return FlagPrimary
+	}
+	return cn.Flags & FlagReplica
 }
 
 // Configure replaces the settings at run time.

@@ -2,9 +2,11 @@ package cluster
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -205,12 +207,11 @@ func marks(of *map[uint16]NodeID) []SlotMark {
 	if len(*of) == 0 {
 		return nil
 	}
-	var list []SlotMark
-	for slot := range SlotCount {
-		if id, ok := (*of)[uint16(slot)]; ok {
-			list = append(list, SlotMark{uint16(slot), id})
-		}
+	list := make([]SlotMark, 0, len(*of))
+	for slot, id := range *of {
+		list = append(list, SlotMark{slot, id})
 	}
+	slices.SortFunc(list, func(a, b SlotMark) int { return cmp.Compare(a.Slot, b.Slot) })
 	return list
 }
 

@@ -269,7 +269,9 @@ func TestParseRealNodesConf(t *testing.T) {
 	}
 }
 
-// Whatever loads can be saved and loads as the same again.
+// Whatever loads can be saved and loads as the same again; a machine starts from
+// it, consistent and with no epoch less than the file's, and what that machine
+// saves loads, too (invariants 3, 24).
 func FuzzParseNodesConf(f *testing.F) {
 	files, _ := filepath.Glob("testdata/nodesconf/*.conf")
 	for _, name := range files {
@@ -291,6 +293,23 @@ func FuzzParseNodesConf(f *testing.F) {
 		}
 		if text := back.Encode(); !bytes.Equal(text, again) {
 			t.Fatalf("saved\n%s\nloaded and saved\n%s", again, text)
+		}
+		m := New(DefaultSettings(), rand.New(rand.NewPCG(1, 2)), c, Times{Mono: 1000, Wall: 1_700_000_000_000})
+		if err := m.CheckInvariants(); err != nil {
+			t.Fatalf("%v after\n%s", err, text)
+		}
+		own := m.Conf()
+		if own.CurrentEpoch < c.CurrentEpoch || own.LastVoteEpoch < c.LastVoteEpoch {
+			t.Fatalf("epochs %d/%d, the file has %d/%d", own.CurrentEpoch, own.LastVoteEpoch, c.CurrentEpoch, c.LastVoteEpoch)
+		}
+		saved := own.Encode()
+		back, skipped, err := ParseNodesConf(saved, false)
+		if err != nil || len(skipped) > 0 {
+			t.Fatalf("a machine's own file: %v, skipped %q\n%s", err, skipped, saved)
+		}
+		m = New(DefaultSettings(), rand.New(rand.NewPCG(1, 3)), back, Times{Mono: 1000, Wall: 1_700_000_000_000})
+		if again := m.Conf().Encode(); !bytes.Equal(again, saved) {
+			t.Fatalf("saved\n%s\nstarted from it and saved\n%s", saved, again)
 		}
 	})
 }

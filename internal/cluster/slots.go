@@ -21,6 +21,29 @@ func (m *Machine) bindSlot(slot int, n *node) {
 	m.slotsChanged(n)
 }
 
+// bindFree makes n the owner of those slots of a set that have none.
+func (m *Machine) bindFree(set *SlotSet, n *node) {
+	if set.Empty() {
+		return
+	}
+	before, own := n.slotCount, n.ownSlots()
+	for slot := range set.All() {
+		if m.owners[slot] == NoSlotOwner {
+			m.owners[slot] = n.idx
+			own.Add(slot)
+			n.slotCount++
+		}
+	}
+	m.assigned += n.slotCount - before
+	if before == 0 && n.slotCount > 0 && m.anyReplica() {
+		n.flags |= FlagMigrateTo // 4.1.4
+	}
+	if n.slotCount == 0 {
+		n.slots = nil
+	}
+	m.slotsChanged(n)
+}
+
 // unbind leaves a slot without owner.
 func (m *Machine) unbind(slot int) {
 	i := m.owners[slot]
