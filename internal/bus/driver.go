@@ -80,6 +80,9 @@ func (b *Bus) drive() {
 	catchUp := time.NewTimer(0) // runs during a manual failover of this replica
 	defer catchUp.Stop()
 	armed, offset := true, int64(-1)
+	wake := time.NewTimer(0) // runs to what the machine waits for between two ticks
+	defer wake.Stop()
+	wakeAt := cluster.Millis(0)
 	for {
 		var waiting []chan struct{}
 		ticked := false
@@ -92,6 +95,10 @@ func (b *Bus) drive() {
 			b.m.Step(b.now(), b.local())
 			b.m.Step(b.now(), cluster.Tick{})
 			ticked = true
+		case <-wake.C:
+			wakeAt = 0
+			b.stalled.RLock()
+			b.m.Step(b.now(), cluster.Wake{})
 		case <-catchUp.C:
 			if armed = b.catchingUp(); !armed {
 				continue
@@ -134,6 +141,10 @@ func (b *Bus) drive() {
 		if !armed && b.catchingUp() {
 			armed, offset = true, -1
 			catchUp.Reset(catchUpPeriod)
+		}
+		if at := b.m.WakeAt(); at != wakeAt && at != 0 {
+			wakeAt = at
+			wake.Reset(time.Duration(at-b.now().Mono) * time.Millisecond)
 		}
 	}
 }

@@ -37,7 +37,7 @@ func routeView(t *testing.T, replica, coverage bool) *cluster.View {
 		t.Fatal(err)
 	}
 	set := cluster.DefaultSettings()
-	set.StartDelay, set.WakeGuard, set.RequireFullCoverage = 0, false, coverage
+	set.StartDelay, set.WakeGuard, set.StalePrimaryGuard, set.RequireFullCoverage = 0, false, false, coverage
 	set.Ports = cluster.Addr{Port: 7001, TLSPort: 7101, BusPort: 17001}
 	m := cluster.New(set, fixed{}, boot, cluster.Times{Mono: 1, Wall: 1})
 	m.Step(cluster.Times{Mono: 101, Wall: 101}, cluster.Tick{})

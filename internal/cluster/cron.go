@@ -4,6 +4,7 @@ package cluster
 func (m *Machine) tick() {
 	m.ticks++
 	m.lastTick = m.now.Mono
+	m.silentAt = 0
 	m.applySettings()
 	m.tickLinks()
 	if m.ticks%randomPingTicks == 0 && !m.cfg.DisableRandomPing {
@@ -12,6 +13,9 @@ func (m *Machine) tick() {
 	orphans, maxReplicas, ownReplicas := m.tickPings()
 
 	s := m.self
+	if m.unproven && m.ticks%provingPingTicks == 0 {
+		m.pingVoters()
+	}
 	m.flatten()
 	if s.isReplica() && s.primary != nil && m.follows.IsZero() && s.primary.addr.IP != "" && !s.primary.is(FlagNoAddr) {
 		m.follow(false)
@@ -119,49 +123,47 @@ func (m *Machine) tickPings() (orphans, maxReplicas, ownReplicas int) {
 			m.sendPing(n)
 			continue
 		}
-		if m.refused(n) && n.flags&(FlagPFail|FlagFail) == 0 {
-			m.event(LevelInfo, "connections refused, the process is gone", n)
-			m.suspect(n)
-			m.spreadSuspicion(n)
-			continue
-		}
-		if n.pingSent == 0 {
-			continue
-		}
-		if min(now-n.pingSent, m.since(n.dataRecv)) > T && n.flags&(FlagPFail|FlagFail) == 0 {
-			m.suspect(n)
-		}
+		m.judgeSilence(n)
 	}
 	return orphans, maxReplicas, ownReplicas
 }
 
-// suspect sets PFAIL.
-func (m *Machine) suspect(n *node) {
-	n.flags |= FlagPFail
-	m.event(LevelDebug, "node suspected", n)
-	m.changed(n)
-	m.todo |= todoState
-	if m.self.votingPrimary() {
-		m.markFailIfAgreed(n)
-	}
-}
-
-// refused tells whether n's host has refused connections for long enough to
-// say that the process is gone.
-func (m *Machine) refused(n *node) bool {
-	return m.cfg.CrashDetection && n.refusedSince != 0 && m.now.Mono-n.refusedSince >= m.cfg.RefusedPeriod
-}
-
-// spreadSuspicion pings the other voters at once, so that the reports about n
-// meet before the node timeout.
-func (m *Machine) spreadSuspicion(n *node) {
-	m.pfails++ // gossip holds as many suspects as the tick counted
-	if !m.self.votingPrimary() || !n.isPFail() {
+// judgeSilence suspects n if it was silent for longer than T. If that will be so
+// before the next tick it notes when.
+func (m *Machine) judgeSilence(n *node) {
+	if n.pingSent == 0 || n.flags&(FlagPFail|FlagFail) != 0 {
 		return
 	}
-	for _, v := range m.nodes {
-		if v != m.self && v != n && v.votingPrimary() && v.out != nil && v.out.up && !v.is(FlagFail) {
-			m.sendGossip(v.out, TypePong)
+	due := max(n.pingSent, n.dataRecv) + m.cfg.NodeTimeout + 1
+	switch {
+	case m.now.Mono >= due:
+		m.suspect(n)
+	case due < m.now.Mono+TickPeriod && (m.silentAt == 0 || due < m.silentAt):
+		m.silentAt = due
+	}
+}
+
+// WakeAt is the monotonic time at which the machine wants to see a Wake, 0 if
+// the next Tick is soon enough.
+func (m *Machine) WakeAt() Millis {
+	at := m.silentAt
+	if m.self.isReplica() && !m.authSent && m.authTime > m.now.Mono && (at == 0 || m.authTime < at) {
+		at = m.authTime
+	}
+	return at
+}
+
+// wake does what became due between two ticks.
+func (m *Machine) wake() {
+	if m.silentAt != 0 && m.now.Mono >= m.silentAt {
+		m.silentAt = 0
+		for _, n := range m.nodes {
+			if n != m.self && n.flags&(FlagNoAddr|FlagHandshake) == 0 {
+				m.judgeSilence(n)
+			}
 		}
+	}
+	if m.self.isReplica() && m.authTime != 0 && m.now.Mono >= m.authTime {
+		m.todo |= todoFailover
 	}
 }

@@ -40,7 +40,7 @@ func (m *Machine) failoverStep() {
 	}
 	timeout, retry := m.voteTimeout()
 	age := m.since(m.authTime)
-	if m.local.Unsynced {
+	if m.local.Unsynced && m.cfg.SyncGuard {
 		m.stall("no complete data of this shard")
 		return
 	}
@@ -77,7 +77,7 @@ func (m *Machine) failoverStep() {
 		m.askForVotes()
 		return
 	}
-	if len(m.voters) < max(m.quorum(), m.authQuorum) {
+	if m.votes < max(m.quorum(), m.authQuorum) {
 		m.stall("waiting for votes")
 		return
 	}
@@ -92,6 +92,7 @@ func (m *Machine) failoverStep() {
 func (m *Machine) schedule(manual bool) {
 	now := m.now.Mono
 	clear(m.voters)
+	m.votes = 0
 	m.authSent, m.authQuorum = false, 0
 	if manual {
 		m.authTime, m.authRank, m.authPRank = now, 0, 0
@@ -177,7 +178,7 @@ func (m *Machine) stall(reason string) {
 	}
 	m.stalled, m.stalledLog = reason, m.now.Mono
 	m.eventX(Event{Level: LevelInfo, What: "failover not possible yet: " + reason, Slot: -1,
-		Info: fmt.Sprintf("votes=%d quorum=%d", len(m.voters), max(m.quorum(), m.authQuorum))}, m.self.primary)
+		Info: fmt.Sprintf("votes=%d quorum=%d", m.votes, max(m.quorum(), m.authQuorum))}, m.self.primary)
 }
 
 // vote answers a request for a vote (8.4).
@@ -237,6 +238,10 @@ func (m *Machine) countVote(sender *node, msg *Message) {
 	if !m.authSent || m.authTime == 0 || !sender.votingPrimary() || msg.CurrentEpoch < m.authEpoch {
 		return
 	}
+	if _, counted := m.voters[sender]; counted && m.cfg.VoteOnceGuard {
+		return
+	}
 	m.voters[sender] = struct{}{}
+	m.votes++
 	m.todo |= todoFailover
 }

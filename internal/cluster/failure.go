@@ -60,6 +60,9 @@ func (m *Machine) markFail(n *node) {
 	m.changed(n)
 	m.save(false)
 	m.todo |= todoState
+	if n == m.self.primary && !m.cfg.ModuleNoFailover {
+		m.todo |= todoFailover // schedules the election now
+	}
 }
 
 func (m *Machine) broadcastFail(n *node) {
@@ -89,7 +92,7 @@ func (m *Machine) clearFail(n *node) {
 	}
 	n.flags &^= FlagFail
 	m.event(LevelInfo, "node is back", n)
-	if n == m.self.primary && !m.manualReady() {
+	if m.cfg.FreshElection && n == m.self.primary && !m.manualReady() {
 		m.authTime, m.authSent = 0, false // its next failure is a new election
 	}
 	m.changed(n)

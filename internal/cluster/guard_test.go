@@ -190,8 +190,9 @@ func TestCrashDetection(t *testing.T) {
 				}
 			}
 		}
-		if want := map[bool]int{true: 3, false: 0}[on]; len(told) != want {
-			t.Errorf("CrashDetection %v: %d voters told, want %d", on, len(told), want)
+		// The three other voters and the suspect's replica.
+		if want := map[bool]int{true: 4, false: 0}[on]; len(told) != want {
+			t.Errorf("CrashDetection %v: %d nodes told, want %d", on, len(told), want)
 		}
 	}
 }

@@ -19,6 +19,10 @@ type Input interface{ input() }
 // Tick is the cron; the driver sends it every TickPeriod.
 type Tick struct{}
 
+// Wake is a look at the clock between two Ticks: the driver sends it at the time
+// that Machine.WakeAt names. Without it all happens, at the next Tick.
+type Wake struct{}
+
 // TickPeriod is the time between two Ticks, spec 5.1.
 const TickPeriod Millis = 100
 
@@ -81,6 +85,7 @@ type Local struct {
 type Done struct{ ID uint64 }
 
 func (Tick) input()     {}
+func (Wake) input()     {}
 func (Recv) input()     {}
 func (Heard) input()    {}
 func (Accepted) input() {}

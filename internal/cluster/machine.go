@@ -50,6 +50,7 @@ type Machine struct {
 	authPRank  int // failed-primary rank
 	authQuorum int // at the request: a table that shrinks later makes no winner
 	voters     map[*node]struct{}
+	votes      int
 	stalled    string // why no failover happens, for the log
 	stalledLog Millis
 
@@ -69,7 +70,13 @@ type Machine struct {
 	follows  NodeID // zero: replication is not configured
 	followID uint64 // of the last Follow
 	lastTick Millis
-	wokeAt   Millis // woke or started then and heard no majority since; 0 = no
+	wokeAt   Millis           // woke or started then and heard no majority since; 0 = no
+	silentAt Millis           // when the next silent node is suspected, if before the next tick; 0 = none
+	suspects []*node          // suspected in this step
+	unproven bool             // stale.go
+	quorumAt Millis           // while unproven: since when a majority is heard; 0 = it is not
+	yieldTo  *node            // set while a claim beats self's, whatever its epoch
+	outvoted map[*node]NodeID // while unproven: who says that which node has self's slots
 
 	blacklist []blacklisted
 
@@ -119,6 +126,7 @@ func New(cfg Settings, rnd Rand, boot *NodesConf, now Times) *Machine {
 		importing: map[uint16]*node{},
 		links:     map[LinkID]*link{},
 		voters:    map[*node]struct{}{},
+		outvoted:  map[*node]NodeID{},
 		state:     StateFail,
 	}
 	for i := range m.owners {
@@ -135,6 +143,7 @@ func New(cfg Settings, rnd Rand, boot *NodesConf, now Times) *Machine {
 		if cfg.WakeGuard && m.self.votingPrimary() {
 			m.wokeAt = m.now.Mono // the others of the file may be out of reach
 		}
+		m.unproven = cfg.StalePrimaryGuard && m.self.votingPrimary()
 	}
 	m.applySettings()
 	m.todo |= todoState
@@ -278,6 +287,8 @@ func (m *Machine) Step(now Times, in Input) {
 	switch in := in.(type) {
 	case Tick:
 		m.tick()
+	case Wake:
+		m.wake()
 	case Recv:
 		m.recv(in)
 	case Heard:
@@ -341,6 +352,9 @@ func (m *Machine) endStep() {
 		if (t|m.todo)&todoState != 0 {
 			m.todo &^= todoState
 			m.evaluate()
+		}
+		if len(m.suspects) > 0 {
+			m.tellSuspects()
 		}
 		if t&todoPong != 0 {
 			m.broadcastPong()
@@ -450,9 +464,13 @@ func (m *Machine) header(t Type) *Message {
 		owner = s.primary
 	}
 	port, pport := m.cfg.wirePorts(s.addr)
+	epoch := owner.configEpoch
+	if m.unproven {
+		epoch = 0
+	}
 	msg := &Message{
 		Type: t, Port: port, PPort: pport, BusPort: s.addr.BusPort,
-		CurrentEpoch: m.currentEpoch, ConfigEpoch: owner.configEpoch,
+		CurrentEpoch: m.currentEpoch, ConfigEpoch: epoch,
 		Offset: m.local.ReplOffset, Sender: s.id, Slots: owner.shareSlots(),
 		IP: m.cfg.AnnounceIP, Flags: s.flags, State: m.state,
 	}

@@ -33,7 +33,8 @@ type node struct {
 
 	orphanedSince Millis
 	inboundFreed  Millis
-	refusedSince  Millis // connecting is refused since then
+	refusedSince  Millis // connecting is refused since then, 0 = it is not
+	refusedLast   Millis // the last refusal of that run
 
 	out     *link
 	in      *link
@@ -207,7 +208,12 @@ func (m *Machine) deleteNode(n *node) {
 	if m.mfReplica == n {
 		m.resetManualFailover()
 	}
-	delete(m.voters, n)
+	if _, counted := m.voters[n]; counted {
+		delete(m.voters, n)
+		m.votes--
+	}
+	delete(m.outvoted, n)
+	m.suspects = slices.DeleteFunc(m.suspects, func(s *node) bool { return s == n })
 	i := slices.Index(m.nodes, n)
 	m.nodes = slices.Delete(m.nodes, i, i+1)
 	delete(m.byID, n.id)

@@ -301,6 +301,7 @@ func (m *Machine) setAddr(n *node, a Addr) {
 	}
 	n.addr = a
 	n.flags &^= FlagNoAddr
+	n.refusedSince = 0
 	m.closeLink(n.out)
 	m.event(LevelInfo, "address changed", n)
 	m.changed(n)
@@ -383,19 +384,27 @@ func (m *Machine) linkDown(in LinkDown) {
 	if l == nil {
 		return
 	}
-	m.dropLink(l)
-	// An address that cannot even be connected to must still become suspect.
 	n := l.node
-	if n == nil || l.up {
-		return
-	}
-	if n.pingSent == 0 {
-		n.pingSent = m.now.Mono
-	}
+	established := n != nil && n.out == l && l.ponged
+	m.dropLink(l)
 	switch {
-	case !in.Refused:
-		n.refusedSince = 0
-	case n.refusedSince == 0:
-		n.refusedSince = m.now.Mono
+	case n == nil:
+	case established:
+		// Connect again without waiting for the tick, so that the answer, or its
+		// absence, counts from now on. Not so if the link was short-lived: a peer
+		// that accepts and closes must not make us spin.
+		if m.since(l.created) >= TickPeriod && !n.is(FlagNoAddr) && n.addr.IP != "" && n.addr.BusPort != 0 {
+			m.dial(n)
+		}
+	case !l.up:
+		// An address that cannot even be connected to must still become suspect.
+		if n.pingSent == 0 {
+			n.pingSent = m.now.Mono
+		}
+		if in.Refused {
+			m.refusal(n)
+		} else {
+			n.refusedSince = 0
+		}
 	}
 }

@@ -21,9 +21,12 @@ func (m *Machine) becomeReplica(p *node, closeSlots, fullResync bool) {
 	s.shard = p.shard
 	m.changed(s)
 	m.resetManualFailover()
-	m.authTime = 0
-	m.authSent = false
+	if m.cfg.FreshElection {
+		m.authTime = 0
+		m.authSent = false
+	}
 	m.wokeAt = 0
+	m.proven()
 	if otherShard {
 		if rest := m.notOf(p); rest != nil {
 			m.effect(SlotsLost{rest})

@@ -52,6 +52,7 @@ type Settings struct {
 	// ElectionDelay is the fixed part and ElectionJitter the bound of the
 	// random part of the delay before an election; RankDelay and
 	// FailedPrimaryRankDelay are added once per rank (8.1 rule 4).
+	// SetElectionDelay sets all four.
 	ElectionDelay          Millis
 	ElectionJitter         Millis
 	RankDelay              Millis
@@ -64,6 +65,23 @@ type Settings struct {
 	// timeout refuse clients until it has heard from a majority again. Redis
 	// goes on serving, and loses what it accepts if it was replaced meanwhile.
 	WakeGuard bool
+	// SyncGuard keeps a replica without complete data of its shard from standing
+	// for election (Local.Unsynced). A real server promotes what it has, be it
+	// nothing or another shard's.
+	SyncGuard bool
+	// StalePrimaryGuard makes a primary that was started from its nodes.conf, or
+	// woke from a long pause, keep its epoch to itself until a majority was heard
+	// again, and yield to any node of its shard that claims its slots meanwhile,
+	// whatever their epochs. Otherwise a file with a high epoch takes slots back
+	// from the successor, whose writes are lost.
+	StalePrimaryGuard bool
+	// VoteOnceGuard counts each voter once in an election, however many ACKs it
+	// sends.
+	VoteOnceGuard bool
+	// FreshElection treats each failure of a primary as a case of its own. A real
+	// server that scheduled an election less than four node timeouts ago sits the
+	// next one out, and a replica with less data may win.
+	FreshElection bool
 	// CrashDetection takes refused connections as the sign of a crash: a node
 	// whose host refused for RefusedPeriod is suspected without waiting for the
 	// node timeout, and the other primaries are told at once.
@@ -105,9 +123,25 @@ func DefaultSettings() Settings {
 		FailedPrimaryRankDelay: 500,
 		RetryWithinTimeout:     true,
 		WakeGuard:              true,
+		SyncGuard:              true,
+		StalePrimaryGuard:      true,
+		VoteOnceGuard:          true,
+		FreshElection:          true,
 		RefusedPeriod:          300,
 		StartDelay:             2000,
 	}
+}
+
+// SetElectionDelay makes elections wait for d to 2d, 2d more for every sibling
+// that should stand first, d more for every shard.
+func (s *Settings) SetElectionDelay(d Millis) {
+	s.ElectionDelay, s.ElectionJitter, s.RankDelay, s.FailedPrimaryRankDelay = d, d, 2*d, d
+}
+
+// ScaledElectionDelay is the delay of Valkey 9: a thirtieth of the node timeout,
+// at most that of the others.
+func ScaledElectionDelay(nodeTimeout Millis) Millis {
+	return max(min(nodeTimeout/30, 500), 1)
 }
 
 // Constants of the protocol, spec 5.1.

@@ -118,6 +118,7 @@ func (m *Machine) learnEpoch(n *node, e uint64) {
 
 // setOwnEpoch gives self a configEpoch.
 func (m *Machine) setOwnEpoch(e uint64) {
+	m.proven() // by an election or a command
 	m.self.configEpoch = e
 	m.raiseEpoch(e)
 	m.changed(m.self)
@@ -144,7 +145,7 @@ func (m *Machine) bumpEpoch() bool {
 // resolveCollision makes the node with the smaller id move on when two primaries
 // have one configEpoch (7.2).
 func (m *Machine) resolveCollision(sender *node) {
-	if !m.self.id.Less(sender.id) {
+	if m.unproven || !m.self.id.Less(sender.id) {
 		return
 	}
 	m.currentEpoch++
@@ -260,7 +261,7 @@ func (m *Machine) claim(s *node, e uint64, b *SlotSet) {
 		switch {
 		case claimed && owner == s:
 			m.notClaimed.Remove(slot)
-		case claimed && (m.unclaimed(slot) || owner.configEpoch < e):
+		case claimed && (m.unclaimed(slot) || owner.configEpoch < e || s == m.yieldTo && owner == self):
 			if owner == self && m.cfg.keysInSlot(slot) > 0 {
 				addTo(&dirty, slot)
 			}
@@ -399,6 +400,9 @@ func (m *Machine) recvUpdate(sender *node, msg *Message) {
 	}
 	if n == m.self {
 		m.event(LevelDebug, "UPDATE about this node ignored", sender)
+		return
+	}
+	if m.overruled(sender, n, u) {
 		return
 	}
 	switch {

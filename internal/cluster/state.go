@@ -39,7 +39,7 @@ func (m *Machine) evaluate() {
 	}
 	state := StateOK
 	reason := ""
-	size, reachable := 0, 0
+	size, reachable, heard := 0, 0, 0
 	for _, n := range m.nodes {
 		if n.slotCount > 0 && m.cfg.RequireFullCoverage && n.isFail() {
 			state, reason = StateFail, "an owner of slots failed"
@@ -54,6 +54,9 @@ func (m *Machine) evaluate() {
 			if !n.is(FlagFail|FlagPFail) && (n == m.self || m.heardSinceWake(n)) {
 				reachable++
 			}
+			if n == m.self || n.out != nil && n.out.ponged {
+				heard++
+			}
 		}
 	}
 	if m.cfg.RequireFullCoverage && m.assigned < SlotCount {
@@ -63,6 +66,7 @@ func (m *Machine) evaluate() {
 		m.size = size
 		m.viewChanged = true
 	}
+	m.prove(heard)
 	// The size above is kept even now, unlike elsewhere: with the size of a
 	// node just started, one vote would pass for a quorum.
 	if m.self.isPrimary() && m.state == StateFail && now-m.firstEval < m.cfg.StartDelay {
@@ -78,6 +82,9 @@ func (m *Machine) evaluate() {
 		if state == StateOK {
 			m.wokeAt = 0
 		}
+		return
+	}
+	if state == StateOK && m.unproven {
 		return
 	}
 	if state == StateOK && m.self.isPrimary() && m.minorityTime != 0 && now-m.minorityTime < m.cfg.rejoinDelay() {

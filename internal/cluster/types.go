@@ -177,6 +177,19 @@ func (s *SlotSet) contains(o *SlotSet) bool {
 	return true
 }
 
+// overlaps tells whether a slot is in both sets.
+func (s *SlotSet) overlaps(o *SlotSet) bool {
+	if s == nil || o == nil {
+		return false
+	}
+	for i := range s {
+		if s[i]&o[i] != 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // Next returns the first slot >= from in the set, or -1.
 func (s *SlotSet) Next(from int) int {
 	if s == nil || from >= SlotCount {

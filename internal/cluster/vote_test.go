@@ -314,9 +314,9 @@ func TestElectionDelay(t *testing.T) {
 // Row 48: scheduling tells the siblings the offset, and only them.
 func TestElectionTellsSiblings(t *testing.T) {
 	l := candidateLab(t)
-	l.fail("c")
 	l.clear()
 	l.step(Local{ReplOffset: 100, PrimaryLinkAge: 0})
+	l.fail("c")
 	l.run(TickPeriod)
 	n := 0
 	for _, e := range l.sentOf(TypePong) {

@@ -204,6 +204,12 @@ type Config struct {
 	ClusterBlacklistTTL                                      Int // seconds
 	ClusterManualFailoverTimeout                             Int // milliseconds
 	ClusterCompatibilitySampleRatio                          Int // percent
+	ClusterCrashDetection                                    Enum[CrashEvidence]
+	ClusterRefusedPeriod                                     Int  // milliseconds
+	ClusterElectionDelay                                     Text // milliseconds or "scaled"
+	ClusterWakeGuard, ClusterSyncGuard                       Bool
+	ClusterStalePrimaryGuard, ClusterVoteOnceGuard           Bool
+	ClusterFreshElection, ClusterElectionFastRetry           Bool
 
 	// Filled by Loader; constant once the server runs.
 	File    string     // absolute path of the file given at start; "" = none, so no REWRITE

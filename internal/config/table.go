@@ -253,5 +253,19 @@ func (c *Config) directives() []*Directive {
 		d("cluster-vote-spacing", boolean(&c.ClusterVoteSpacing, false), 0),
 		d("cluster-slotless-failover", boolean(&c.ClusterSlotlessFailover, true), 0),
 		d("cluster-module-no-failover", boolean(&c.ClusterModuleNoFailover, false), 0),
+
+		// Skein: failover. docs/operations.md says what each does.
+		d("cluster-crash-detection", choice(&c.ClusterCrashDetection, CrashTimeout, "timeout", "refused"), 0),
+		d("cluster-refused-period", integer(&c.ClusterRefusedPeriod, 300, 0, maxInt), 0),
+		d("cluster-election-delay", text(&c.ClusterElectionDelay, "500", validElectionDelay), 0),
+
+		// Skein: safer than the original. Each is the safe behaviour unless
+		// switched off; docs/operations.md names what is lost without it.
+		d("cluster-wake-guard", boolean(&c.ClusterWakeGuard, true), 0),
+		d("cluster-sync-guard", boolean(&c.ClusterSyncGuard, true), 0),
+		d("cluster-stale-primary-guard", boolean(&c.ClusterStalePrimaryGuard, true), 0),
+		d("cluster-vote-once-guard", boolean(&c.ClusterVoteOnceGuard, true), 0),
+		d("cluster-fresh-election", boolean(&c.ClusterFreshElection, true), 0),
+		d("cluster-election-fast-retry", boolean(&c.ClusterElectionFastRetry, true), 0),
 	}
 }

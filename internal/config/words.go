@@ -23,6 +23,7 @@ type (
 	FsyncPolicy    int // appendfsync
 	DisklessLoad   int // repl-diskless-load
 	EndpointType   int // cluster-preferred-endpoint-type
+	CrashEvidence  int // cluster-crash-detection
 )
 
 const (
@@ -100,6 +101,11 @@ const (
 	DisklessDisabled DisklessLoad = iota
 	DisklessOnEmptyDB
 	DisklessSwapDB
+)
+
+const (
+	CrashTimeout CrashEvidence = iota
+	CrashRefused
 )
 
 const (
@@ -494,4 +500,19 @@ func validTitle(s string) error {
 
 func isAlnum(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
+}
+
+// ElectionScaled is the value of cluster-election-delay that asks for a
+// thirtieth of the node timeout, 500 ms at most.
+const ElectionScaled = "scaled"
+
+func validElectionDelay(s string) error {
+	if s == ElectionScaled {
+		return nil
+	}
+	n, ok := parseInt(s)
+	if !ok {
+		return errors.New("argument must be a number of milliseconds or '" + ElectionScaled + "'")
+	}
+	return inRange(n, 1, maxInt)
 }

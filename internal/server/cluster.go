@@ -1,8 +1,12 @@
 package server
 
 import (
+	"fmt"
+	"strconv"
+
 	"github.com/skeindb/skein/internal/bus"
 	"github.com/skeindb/skein/internal/cluster"
+	"github.com/skeindb/skein/internal/config"
 	"github.com/skeindb/skein/internal/disk"
 )
 
@@ -87,7 +91,25 @@ func (s *Server) clusterSettings() cluster.Settings {
 	set.VoteSpacing = c.ClusterVoteSpacing.Get()
 	set.SlotlessFailover = c.ClusterSlotlessFailover.Get()
 	set.ModuleNoFailover = c.ClusterModuleNoFailover.Get()
+	set.CrashDetection = c.ClusterCrashDetection.Get() == config.CrashRefused
+	set.RefusedPeriod = cluster.Millis(c.ClusterRefusedPeriod.Get())
+	set.SetElectionDelay(electionDelay(c.ClusterElectionDelay.Get(), set.NodeTimeout))
+	set.WakeGuard, set.SyncGuard = c.ClusterWakeGuard.Get(), c.ClusterSyncGuard.Get()
+	set.StalePrimaryGuard, set.VoteOnceGuard = c.ClusterStalePrimaryGuard.Get(), c.ClusterVoteOnceGuard.Get()
+	set.FreshElection, set.RetryWithinTimeout = c.ClusterFreshElection.Get(), c.ClusterElectionFastRetry.Get()
 	return set
+}
+
+// electionDelay reads cluster-election-delay, which was checked when it was set.
+func electionDelay(text string, nodeTimeout cluster.Millis) cluster.Millis {
+	if text == config.ElectionScaled {
+		return cluster.ScaledElectionDelay(nodeTimeout)
+	}
+	ms, err := strconv.ParseInt(text, 10, 32)
+	if err != nil {
+		panic(fmt.Sprintf("server: cluster-election-delay %q", text))
+	}
+	return cluster.Millis(ms)
 }
 
 // clusterDirectives are those that change the machine's settings at run time.
@@ -96,4 +118,6 @@ var clusterDirectives = []string{"cluster-node-timeout", "cluster-ping-interval"
 	"cluster-announce-client-ipv4", "cluster-announce-client-ipv6", "cluster-replica-validity-factor", "cluster-replica-no-failover",
 	"cluster-migration-barrier", "cluster-allow-replica-migration", "cluster-require-full-coverage", "cluster-blacklist-ttl",
 	"cluster-manual-failover-timeout", "repl-ping-replica-period", "tls-replication", "tls-cluster",
-	"cluster-vote-spacing", "cluster-slotless-failover", "cluster-module-no-failover"}
+	"cluster-vote-spacing", "cluster-slotless-failover", "cluster-module-no-failover",
+	"cluster-crash-detection", "cluster-refused-period", "cluster-election-delay", "cluster-wake-guard", "cluster-sync-guard",
+	"cluster-stale-primary-guard", "cluster-vote-once-guard", "cluster-fresh-election", "cluster-election-fast-retry"}

@@ -40,6 +40,8 @@ type node struct {
 	repl  replication
 	state checkState
 
+	wakeAt cluster.Millis // what the machine was last promised a Wake for
+
 	// Faults that wait for their moment.
 	dieAtSave     dying
 	writesPaused  bool
@@ -104,6 +106,7 @@ func (n *node) start() {
 	n.up, n.paused, n.catchingUp, n.inbox = true, false, false, nil
 	n.links = map[cluster.LinkID]*conn{}
 	n.view = nil
+	n.wakeAt = 0
 	n.dieAtSave = dieNot
 	n.writesPaused = false
 	n.repl = replication{offset: n.repl.offset, partial: n.repl.partial, lastByte: n.w.now}
@@ -266,6 +269,15 @@ func (n *node) obey() {
 	}
 	if w.res.Steps%256 == 0 {
 		w.checker.whole(n)
+	}
+	if at := n.m.WakeAt(); at != 0 && at != n.wakeAt {
+		n.wakeAt = at
+		n.later(int64(at-n.times().Mono)*ms, func() {
+			if n.wakeAt == at {
+				n.wakeAt = 0
+				n.step(cluster.Wake{})
+			}
+		})
 	}
 }
 
