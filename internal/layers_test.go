@@ -49,7 +49,7 @@ const layers = `
 	persist: command config disk engine rdb store
 	repl: command engine rdb resp store
 	migrate: command engine rdb resp
-	bus: cluster command config disk engine hashslot store
+	bus: cluster command config disk engine hashslot resp store
 
 	# the composition root
 	server: acl admin bus cluster command config datatypes disk engine logfmt mem migrate netio observe persist rdb repl store

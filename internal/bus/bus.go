@@ -6,7 +6,8 @@
 // Every rule of the protocol is in cluster; none is here.
 //
 // Read bus.go, driver.go (the loop), link.go (connections), apply.go (effects),
-// route.go (redirects), commands.go, nodes.go, shards.go (CLUSTER commands).
+// route.go (redirects), standback.go (a primary that
+// lost data), commands.go, nodes.go, shards.go (CLUSTER commands).
 //
 // # Goroutines
 //
@@ -17,6 +18,7 @@
 package bus
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -74,6 +76,11 @@ type Options struct {
 	SendLimit  func() int64  // cluster-link-sendbuf-limit, 0: none
 	Router     func() RouterSettings
 	Fatal      func(error) // nodes.conf cannot be written: the process must end
+
+	// DialNode connects to the client port of a node, NodeAuth returns user and
+	// password for it, as replication does (StandBack).
+	DialNode func(ctx context.Context, a cluster.Addr) (net.Conn, error)
+	NodeAuth func() (user, password string)
 }
 
 // Bus is one node's part in the cluster.

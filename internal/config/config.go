@@ -210,6 +210,7 @@ type Config struct {
 	ClusterWakeGuard, ClusterSyncGuard                       Bool
 	ClusterStalePrimaryGuard, ClusterVoteOnceGuard           Bool
 	ClusterFreshElection, ClusterElectionFastRetry           Bool
+	ClusterLostDataGuard                                     Bool
 
 	// Filled by Loader; constant once the server runs.
 	File    string     // absolute path of the file given at start; "" = none, so no REWRITE

@@ -267,5 +267,6 @@ func (c *Config) directives() []*Directive {
 		d("cluster-vote-once-guard", boolean(&c.ClusterVoteOnceGuard, true), 0),
 		d("cluster-fresh-election", boolean(&c.ClusterFreshElection, true), 0),
 		d("cluster-election-fast-retry", boolean(&c.ClusterElectionFastRetry, true), 0),
+		d("cluster-lost-data-guard", boolean(&c.ClusterLostDataGuard, true), 0),
 	}
 }

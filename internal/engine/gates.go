@@ -20,6 +20,9 @@ const (
 	GateCheckOOM // maxmemory is set: look before commands that may use memory
 	GateStall    // DEBUG SLEEP: nothing runs
 	GateFrozen   // writes to some slots wait (freeze.go)
+	// GateStandBack: this primary may have lost data that a replica has, and serves
+	// nobody until that is settled. Refuses what GateLoading does.
+	GateStandBack
 )
 
 // SetGate opens or closes a gate. Where a command that is running must not
@@ -46,6 +49,7 @@ func (e *Engine) SetMisconf(text string) {
 const (
 	errNoAuth      = "NOAUTH Authentication required."
 	errLoading     = "LOADING Redis is loading the dataset in memory"
+	errStandBack   = "LOADING This primary makes sure that no replica has newer data"
 	errReadOnly    = "READONLY You can't write against a read only replica."
 	errMasterDown  = "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'."
 	errOOM         = "OOM command not allowed when used memory > 'maxmemory'."
@@ -106,6 +110,9 @@ func (s *Session) gate(g uint32, spec *command.Spec) (refuse string, wait bool) 
 	}
 	if g&GateLoading != 0 && f&command.Loading == 0 {
 		return errLoading, false
+	}
+	if g&GateStandBack != 0 && f&command.Loading == 0 {
+		return errStandBack, false
 	}
 	if g&(GatePauseAll|GatePauseWrite) != 0 && s.multi.running == false {
 		may := write || f&command.MayReplicate != 0 || f&command.PubSubFlag != 0 && spec.Full == "publish"

@@ -1,7 +1,9 @@
 package server
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"strconv"
 
 	"github.com/skeindb/skein/internal/bus"
@@ -34,6 +36,14 @@ func (s *Server) newBus() error {
 		},
 		Fatal: s.fail,
 		TLS:   s.busTLS,
+		DialNode: func(ctx context.Context, a cluster.Addr) (net.Conn, error) {
+			port := a.Port
+			if c.TLSReplication.Get() {
+				port = a.TLSPort
+			}
+			return s.dial(ctx, a.IP, strconv.Itoa(int(port)), c.TLSReplication.Get())
+		},
+		NodeAuth: func() (user, password string) { return c.MasterUser.Get(), c.MasterAuth.Get() },
 	})
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/skeindb/skein/internal/bus"
 	"github.com/skeindb/skein/internal/config"
 	"github.com/skeindb/skein/internal/logfmt"
 	"github.com/skeindb/skein/internal/observe"
@@ -128,15 +129,22 @@ func (s *Server) replCounters() observe.Repl {
 }
 
 // load fills the node from its disk and takes up its place in the replication
-// stream.
-func (s *Server) load() error {
+// stream. It returns what there was.
+func (s *Server) load() (bus.Loaded, error) {
 	primary := s.Config.ReplicaOf.Get()
 	replica := s.engine.View().Replica || primary.Host != ""
 	var at *rdb.ReplInfo
 	dropped := false
 	err := s.saver.Load(replica, func(info *rdb.ReplInfo, expired int) { at, dropped = info, expired > 0 })
 	if err != nil {
-		return errors.Join(errors.New("Fatal error loading the DB, check server logs. Exiting."), err)
+		return bus.Loaded{}, errors.Join(errors.New("Fatal error loading the DB, check server logs. Exiting."), err)
+	}
+	var found bus.Loaded
+	for i := range s.store.DBs() {
+		found.Keys += s.store.DB(i).Keys()
+	}
+	if at != nil {
+		found.ID, found.Offset = at.ID, at.Offset
 	}
 	switch {
 	case at == nil:
@@ -151,5 +159,5 @@ func (s *Server) load() error {
 	if primary.Host != "" {
 		s.repl.Follow(primary.Host, primary.Port, repl.FollowOptions{})
 	}
-	return nil
+	return found, nil
 }

@@ -109,7 +109,9 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 			return err
 		}
 	}
-	if err := s.load(); err != nil {
+	s.engine.SetGate(engine.GateStandBack, s.bus != nil)
+	loaded, err := s.load()
+	if err != nil {
 		return err
 	}
 	s.repl.Start()
@@ -117,6 +119,8 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 		if err := s.bus.Start(); err != nil {
 			return err
 		}
+		s.bus.StandBack(ctx, loaded, s.Config.ClusterLostDataGuard.Get)
+		s.engine.SetGate(engine.GateStandBack, false)
 	}
 	if err := s.serveMetrics(ctx); err != nil {
 		return err
@@ -142,7 +146,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	s.migrator.Close()
 	s.net.Shutdown(stopCtx)
 	s.store.Close()
-	err := s.heap.Close()
+	err = s.heap.Close()
 	if f := (*fatalError)(nil); errors.As(context.Cause(ctx), &f) {
 		return f.err
 	}
