@@ -187,5 +187,18 @@ func (a *admin) digestValue(c *command.Ctx) {
 // stream mixes in the entries of a stream, in order: mix("ms.seq"), then
 // mix(field) mix(value) ...
 func (d *digest) stream(o *store.Obj) {
-	panic("admin: digest of a stream: streams are not built in")
+	var text [41]byte
+	it := ds.OpenStream(o.Arena(), o.Bytes()).Range(ds.StreamID{}, ds.MaxStreamID, false)
+	for it.Next() {
+		id := strconv.AppendUint(text[:0], it.ID().Ms, 10)
+		d.mix(strconv.AppendUint(append(id, '.'), it.ID().Seq, 10))
+		for pairs := it.Pairs(); ; {
+			field, value, ok := pairs.Next()
+			if !ok {
+				break
+			}
+			d.mix(plain(field, text[:0]))
+			d.mix(plain(value, text[:0]))
+		}
+	}
 }

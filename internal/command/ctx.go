@@ -23,6 +23,8 @@ type Limits struct {
 	ListSize                 int // list-max-listpack-size: > 0 entries, -1..-5 a size class
 	ListCompress             int // list-compress-depth, accepted, without effect
 	HLLSparse                int // hll-sparse-max-bytes
+	StreamBytes              int // stream-node-max-bytes, 0: no limit
+	StreamEntries            int // stream-node-max-entries, 0: no limit
 	MaxBulk                  int64
 	LazyUserDel, LazyExpire  bool // DEL like UNLINK; expired keys propagate as UNLINK
 	LazyServerDel, LazyFlush bool
@@ -33,7 +35,8 @@ type Limits struct {
 // DefaultLimits returns the documented defaults (persistence, 10.6).
 func DefaultLimits() *Limits {
 	return &Limits{HashEntries: 512, HashValue: 64, SetIntset: 512, SetEntries: 128, SetValue: 64,
-		ZSetEntries: 128, ZSetValue: 64, ListSize: -2, HLLSparse: 3000, MaxBulk: 512 << 20, ActiveExpire: true}
+		ZSetEntries: 128, ZSetValue: 64, ListSize: -2, HLLSparse: 3000, StreamBytes: 4096, StreamEntries: 100,
+		MaxBulk: 512 << 20, ActiveExpire: true}
 }
 
 // Limits returns the present settings, never nil.
@@ -118,6 +121,7 @@ type Block struct {
 	DeadlineMs int64 // Unix milliseconds, 0 for ever
 	NullArray  bool  // reply on timeout: null array rather than null
 	Args       []int // positions of the keys waited for
+	Gone       bool  // run again also when the key is gone
 }
 
 // Reset prepares c for the next command.
@@ -350,7 +354,7 @@ func (c *Ctx) Block(timeoutMs int64, nullArray bool, args ...int) bool {
 		c.Blocked = &c.block
 		return true
 	}
-	c.block.DeadlineMs, c.block.NullArray = 0, nullArray
+	c.block.DeadlineMs, c.block.NullArray, c.block.Gone = 0, nullArray, false
 	if timeoutMs > 0 {
 		c.block.DeadlineMs = c.Now + timeoutMs
 	}

@@ -42,6 +42,8 @@ func copyValue(c *command.Ctx, src *store.Obj, db *store.DB, key []byte, dst *st
 			z.Set(member, score)
 			return true
 		})
+	case store.StreamTree:
+		ds.OpenStream(from, v).CopyTo(ds.InitStream(arena, to))
 	default:
 		panic(fmt.Sprintf("datatypes: no copy of encoding %v", src.Encoding()))
 	}

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/skeindb/skein/internal/ds"
+	"github.com/skeindb/skein/internal/rdb"
+	"github.com/skeindb/skein/internal/resp"
 	"github.com/skeindb/skein/internal/store"
 )
 
@@ -500,4 +502,93 @@ func TestNoAllocations(t *testing.T) {
 			t.Errorf("%s allocates %v times", cmd, n)
 		}
 	}
+}
+
+// A stream made here is, byte for byte in its DUMP, what redis-server 7.0 makes
+// of the same commands: where nodes end, how entries are packed, what deletions
+// and trimming leave behind.
+func TestStreamBytesAgainstRedis(t *testing.T) {
+	conn := referenceServer(t, "--rdbcompression", "no", "--stream-node-max-bytes", "300", "--stream-node-max-entries", "9")
+	replies := resp.NewReader(conn)
+	w := newWorld(t)
+	w.limits.StreamBytes, w.limits.StreamEntries = 300, 9
+	w.c.Env.SetLimits(&w.limits)
+	rnd := rand.New(rand.NewPCG(21, 22))
+	both := func(args ...string) string {
+		t.Helper()
+		argv := make([][]byte, len(args))
+		for i, a := range args {
+			argv[i] = []byte(a)
+		}
+		if _, err := conn.Write(resp.AppendCommand(nil, argv...)); err != nil {
+			t.Fatal(err)
+		}
+		r, err := replies.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, got := show(r, false), show(decode(t, w.run(argv...)), false)
+		if args[0] == "DUMP" && !r.Null {
+			p, _ := rdb.CheckDump([]byte(r.Str))
+			q, _ := rdb.CheckDump(decode(t, w.c.Buf).Str)
+			if unpacked(t, p) != unpacked(t, q) {
+				t.Fatalf("%q\n got %x\nwant %x", args, q, p)
+			}
+			return want
+		}
+		if got != want {
+			t.Fatalf("%q\n got %s\nwant %s", args, got, want)
+		}
+		return want
+	}
+	ms := 1000
+	for step := range 3000 {
+		id := fmt.Sprintf("%d-%d", 1000+rnd.IntN(ms-999), rnd.IntN(3))
+		switch op := rnd.IntN(12); {
+		case op < 6:
+			ms += rnd.IntN(200)
+			args := []string{"XADD", "s", fmt.Sprintf("%d-%d", ms, step), "f", strings.Repeat("v", rnd.IntN(70)), "g", strconv.Itoa(rnd.IntN(1 << 17))}
+			switch rnd.IntN(8) {
+			case 0:
+				args = append(args, "h", strconv.FormatInt(rnd.Int64(), 10))
+			case 1:
+				args[3] = "F"
+			case 2:
+				args = slices.Insert(args, 2, "MAXLEN", "~", strconv.Itoa(rnd.IntN(200)))
+			}
+			both(args...)
+		case op < 9:
+			got := both("XRANGE", "s", id, "+", "COUNT", "1")
+			if i := strings.Index(got, "\""); i >= 0 {
+				id = got[i+1 : i+1+strings.Index(got[i+1:], "\"")]
+			}
+			both("XDEL", "s", id)
+		case op == 9 && rnd.IntN(10) == 0:
+			both("XTRIM", "s", "MAXLEN", strconv.Itoa(20+rnd.IntN(200)))
+		case op == 10 && rnd.IntN(20) == 0:
+			both("XTRIM", "s", "MINID", fmt.Sprintf("%d", 1000+(ms-1000)*3/4))
+		case op == 11:
+			both("XREVRANGE", "s", "+", id, "COUNT", "20")
+			both("XTRIM", "s", "MAXLEN", "~", strconv.Itoa(100+rnd.IntN(200)), "LIMIT", strconv.Itoa(rnd.IntN(30)))
+		}
+		if step%20 == 0 {
+			both("DUMP", "s")
+		}
+	}
+	both("XRANGE", "s", "-", "+")
+	both("XINFO", "GROUPS", "s")
+}
+
+// unpacked renders a stream's payload with its strings expanded.
+func unpacked(t *testing.T, body []byte) string {
+	t.Helper()
+	v, err := rdb.OpenDump(new(rdb.Reader), rdb.AppendDumpFooter(body[:len(body):len(body)], 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := v.Stream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("%x", *s)
 }

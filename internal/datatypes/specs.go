@@ -33,5 +33,10 @@ func Specs() []*command.Spec {
 		hyperLogLogSpecs(),
 		geoSpecs(),
 		dumpSpecs(),
+		streamSpecs(),
+		streamReadSpecs(),
+		streamGroupSpecs(),
+		streamClaimSpecs(),
+		streamInfoSpecs(),
 	)
 }

@@ -7,11 +7,11 @@
 // Small encodings are one byte string, read as a slice (LP, Intset) and written
 // through a Buf, which the record implements; they are byte for byte what RDB
 // files hold. Big ones are a header of fixed size in the record, and memory of
-// their own in the heap: Quicklist, Table, ZSet. A handle is opened on the
+// their own in the heap: Quicklist, Table, ZSet, Stream. A handle is opened on the
 // header for each use and dropped before the record changes.
 //
 // Read buf.go, listpack.go, lpwrite.go, lpzset.go, intset.go, dict.go, table.go,
-// quicklist.go, zset.go, ztree.go.
+// quicklist.go, zset.go, ztree.go, idtree.go, stream.go, streamgroup.go.
 //
 // Nothing here locks. Whoever calls holds the lock of the slot; handles and the
 // views they return are valid until the next change or until that lock is

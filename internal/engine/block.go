@@ -58,6 +58,7 @@ type blockState struct {
 	// The owner's.
 	deadlineMs int64
 	nullArray  bool
+	gone       bool // run again also when its key is gone
 	asking     bool // the command came with ASKING
 	planned    planned
 	keys       []dbKey
@@ -73,7 +74,7 @@ func (s *Session) park(b *command.Block) {
 	}
 	argv := copyArgs(c.Argv)
 	bs.planned = planned{spec: c.Spec, argv: argv}
-	bs.deadlineMs, bs.nullArray = b.DeadlineMs, b.NullArray
+	bs.deadlineMs, bs.nullArray, bs.gone = b.DeadlineMs, b.NullArray, b.Gone
 	bs.asking = s.flags&flagAsking != 0
 	bs.keys = bs.keys[:0]
 	for _, a := range b.Args {
@@ -487,12 +488,12 @@ func (e *Engine) serveReady() {
 		turn := &e.waiters.turn[id.Hash%uint64(len(e.waiters.turn))]
 		turn.Lock()
 		for i, s := range e.waiters.waiting(k) {
-			if i > 0 { // does anything of the key remain?
+			if i > 0 && !s.blocked.gone { // does anything of the key remain?
 				e.Store.Lock(id.Slot)
 				left := e.exists(k.db, id, key)
 				e.Store.Unlock(id.Slot)
 				if !left {
-					break
+					continue
 				}
 			}
 			if s.ask(wantRetry, "", false) && s.isArming() {

@@ -268,3 +268,32 @@ func TestPause(t *testing.T) {
 	a.send("CLIENT PAUSE 100000 ALL", "CLIENT UNPAUSE", "EXEC")
 	a.want("+QUEUED +QUEUED *2 +OK +OK")
 }
+
+// Those who wait for a stream are all told of a new entry; those who wait for a
+// group take it in turn, and learn that the group is gone, with its key too.
+func TestBlockedStreamReaders(t *testing.T) {
+	l := newLab(t)
+	p := l.dial()
+	p.is("XGROUP CREATE s g 0 MKSTREAM", "+OK")
+	var readers, members []*client
+	for i := range 3 {
+		r, m := l.dial(), l.dial()
+		r.send("XREAD BLOCK 0 STREAMS other s $ $")
+		l.blocked(int64(2*i + 1))
+		m.send("XREADGROUP GROUP g m" + strconv.Itoa(i) + " BLOCK 0 STREAMS s >")
+		l.blocked(int64(2*i + 2))
+		readers, members = append(readers, r), append(members, m)
+	}
+	p.is("XADD s 1-1 f v", "$3 1-1")
+	const entry = "*1 *2 $1 s *1 *2 $3 1-1 *2 $1 f $1 v"
+	for _, r := range readers {
+		r.want(entry)
+	}
+	members[0].want(entry)
+	l.blocked(2)
+	p.is("DEL s", ":1")
+	for _, m := range members[1:] {
+		m.wantRaw("-NOGROUP No such key 's' or consumer group 'g' in XREADGROUP with GROUP option\r\n")
+	}
+	l.blocked(0)
+}

@@ -42,7 +42,7 @@ type Builder struct {
 	enc    store.Encoding
 	inline []byte // what goes into the record: a view, or of packed or header
 	packed ds.SliceBuf
-	header [max(ds.TableHeader, ds.QuicklistHeader, ds.ZSetHeader)]byte
+	header [max(ds.TableHeader, ds.QuicklistHeader, ds.ZSetHeader, ds.StreamHeader)]byte
 	owns   bool // header leads to memory of arena
 	places []uint32
 	text   [20]byte
@@ -65,6 +65,8 @@ func (b *Builder) Build(v *Value, heap *mem.Heap, shard int) (err error) {
 		err = b.zset(v)
 	case KindHash:
 		err = b.hash(v)
+	case KindStream:
+		err = b.stream(v)
 	case KindModule:
 		v.skip()
 		err = ErrModule
@@ -105,6 +107,8 @@ func (b *Builder) Drop() {
 		ds.OpenTable(b.arena, b.header[:]).Free()
 	case store.Skiplist:
 		ds.OpenZSet(b.arena, b.header[:]).Free()
+	case store.StreamTree:
+		ds.OpenStream(b.arena, b.header[:]).Free()
 	}
 }
 
@@ -425,6 +429,20 @@ func (b *Builder) skiplist() ds.ZSet {
 	b.owns = true
 	b.is(store.ZSet, store.Skiplist, b.header[:ds.ZSetHeader])
 	return ds.InitZSet(b.arena, b.inline)
+}
+
+// stream takes the nodes over as they are. One without entries is a value too.
+func (b *Builder) stream(v *Value) error {
+	b.owns = true
+	b.is(store.Stream, store.StreamTree, b.header[:ds.StreamHeader])
+	s := ds.InitStream(b.arena, b.inline)
+	var st Stream
+	if err := v.stream(&st, s.AppendNode); err != nil {
+		return err
+	}
+	s.SetTotals(st.StreamTotals)
+	st.fill(s)
+	return nil
 }
 
 // fits reports whether a listpack can take one more pair, whatever the settings.

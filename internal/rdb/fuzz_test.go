@@ -89,13 +89,13 @@ func FuzzValue(f *testing.F) {
 			return
 		}
 		if v.Kind() == KindStream {
-			stream, err := v.Stream()
+			stream, err := buildStream(t, st, v)
 			formatError(t, err)
 			if err != nil {
 				return
 			}
 			again := AppendStream(nil, stream, TypeStream3, true)
-			back, err := open(t, AppendDumpFooter(append([]byte{byte(TypeStream3)}, again...), 0)).Stream()
+			back, err := buildStream(t, st, open(t, AppendDumpFooter(append([]byte{byte(TypeStream3)}, again...), 0)))
 			if err != nil {
 				t.Fatalf("a stream written again: %v", err)
 			}

@@ -263,7 +263,7 @@ func TestEncodeGolden(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		st, err := v.Stream()
+		st, err := buildStream(t, newStore(t), v)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -31,6 +31,8 @@ func TypeOf(o *store.Obj) Type {
 			return TypeHashListpack
 		}
 		return TypeHash
+	case store.Stream:
+		return TypeStream2
 	}
 	panic(fmt.Sprintf("rdb: cannot write a value of type %v", o.Type()))
 }
@@ -90,6 +92,8 @@ func AppendBody(dst []byte, o *store.Obj, compress bool) []byte {
 			dst = AppendDouble(dst, it.Score())
 		}
 		return dst
+	case store.StreamTree:
+		return AppendStream(dst, ds.OpenStream(o.Arena(), inline), TypeStream2, compress)
 	}
 	return AppendString(dst, inline, compress) // raw, embstr, int: all hold the text
 }

@@ -38,6 +38,21 @@ func put(st *store.Store, key string, v *Value, l Limits, o *store.Obj) error {
 	return nil
 }
 
+// buildStream makes a stream of v in memory, to be checked and written again.
+func buildStream(t testing.TB, st *store.Store, v *Value) (ds.Stream, error) {
+	t.Helper()
+	b := Builder{Limits: DefaultLimits()}
+	if err := b.Build(v, st.Heap, 0); err != nil {
+		return ds.Stream{}, err
+	}
+	t.Cleanup(b.Drop)
+	s := ds.OpenStream(ds.Arena{Heap: st.Heap}, b.inline)
+	if err := s.Check(); err != nil {
+		t.Fatal(err)
+	}
+	return s, nil
+}
+
 // elements renders a value read from a payload, its elements in byte order
 // unless order means something.
 func elements(t testing.TB, v *Value) string {
@@ -90,7 +105,7 @@ func TestDumpsBuild(t *testing.T) {
 				t.Errorf("%s: %v, want %v", tt.name, err, ErrModule)
 			}
 			continue
-		case strings.HasPrefix(tt.name, "stream"), strings.Contains(tt.name, "times"):
+		case strings.Contains(tt.name, "times"):
 			if err != ErrUnsupported {
 				t.Errorf("%s: %v, want %v", tt.name, err, ErrUnsupported)
 			}
@@ -104,7 +119,7 @@ func TestDumpsBuild(t *testing.T) {
 			t.Errorf("%s: built as %v, written as\n%s, want\n%s", tt.name, o.Encoding(), got, want)
 		}
 		switch tt.name { // the forms that this server writes itself come back bit by bit
-		case "string", "int8 string", "int16 string", "int32 string", "list", "intset", "packed hash", "packed zset":
+		case "string", "int8 string", "int16 string", "int32 string", "list", "intset", "packed hash", "packed zset", "stream 2":
 			if !bytes.Equal(again, p) {
 				t.Errorf("%s: written as % x, want % x", tt.name, again, p)
 			}

@@ -243,15 +243,15 @@ func TestRealServerStreams(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		st, err := open(t, p).Stream()
+		st, err := buildStream(t, newStore(t), open(t, p))
 		if err != nil {
 			t.Fatalf("%s: %v", k, err)
 		}
 		if got := AppendDumpFooter(AppendStream(p[:1:1], st, Type(p[0]), false), 0); !bytes.Equal(got, p) {
 			t.Errorf("%s: written again as\n%x, want\n%x", k, got, p)
 		}
-		if n, _ := strconv.ParseUint(do(t, c, "xlen", k), 10, 64); st.Length != n {
-			t.Errorf("%s: length %d, want %d", k, st.Length, n)
+		if n, _ := strconv.ParseUint(do(t, c, "xlen", k), 10, 64); uint64(st.Len()) != n {
+			t.Errorf("%s: length %d, want %d", k, st.Len(), n)
 		}
 	}
 }

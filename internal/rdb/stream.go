@@ -3,57 +3,26 @@ package rdb
 import (
 	"bytes"
 	"encoding/binary"
-	"math"
 
 	"github.com/skeindb/skein/internal/ds"
 )
 
-// StreamID names an entry of a stream; it orders by Ms, then Seq.
-type StreamID struct{ Ms, Seq uint64 }
-
-// Compare returns -1, 0 or 1 as a is before, at or after b.
-func (a StreamID) Compare(b StreamID) int {
-	switch {
-	case a.Ms < b.Ms || a.Ms == b.Ms && a.Seq < b.Seq:
-		return -1
-	case a == b:
-		return 0
-	}
-	return 1
-}
+// StreamID is the id of an entry.
+type StreamID = ds.StreamID
 
 // Stream is the body of a stream value, fields of older types filled in. All of
 // its memory is its own.
 type Stream struct {
-	Nodes      []StreamNode // ascending, each with at least one entry
-	Length     uint64       // live entries
-	Last       StreamID     // greatest id ever given out
-	First      StreamID     // of the first live entry, 0-0 if there is none
-	MaxDeleted StreamID
-	Added      uint64 // entries ever added
-	Groups     []StreamGroup
+	Nodes []StreamNode // ascending, each with at least one live entry
+	ds.StreamTotals
+	Groups []StreamGroup
 }
 
-// StreamNode holds consecutive entries in one listpack, whose elements are
-//
-//	| count | deleted | nf | field 1..nf | 0 | entry ... |        the head; fields are those of the first entry
-//	| flags | ms delta | seq delta | values, or n and pairs | k |  an entry
-//
-// flags 1 means deleted, flags 2 that the fields are those of the head. k counts
-// the elements of the entry before k. Deltas are from Key.
+// StreamNode holds consecutive entries in one listpack (ds.ValidateStreamNode).
 type StreamNode struct {
 	Key      StreamID
 	Listpack ds.LP
 }
-
-const (
-	streamDeleted    = 1
-	streamSameFields = 2
-)
-
-// EntriesReadUnknown is the value of StreamGroup.EntriesRead when it cannot be
-// told.
-const EntriesReadUnknown = -1
 
 // StreamGroup is a consumer group.
 type StreamGroup struct {
@@ -81,13 +50,22 @@ type StreamConsumer struct {
 
 // Stream returns the value of a stream, checked in full.
 func (v *Value) Stream() (*Stream, error) {
-	v.begun, v.done = true, true
 	var st Stream
-	readStream(v.s, v.typ, &st)
-	if v.s.err != nil {
-		return nil, v.s.err
+	err := v.stream(&st, func(key StreamID, lp []byte) {
+		st.Nodes = append(st.Nodes, StreamNode{key, bytes.Clone(lp)})
+	})
+	if err != nil {
+		return nil, err
 	}
 	return &st, nil
+}
+
+// stream reads a stream into st but for its nodes, which are checked and given to
+// node one after another; the listpack is a view.
+func (v *Value) stream(st *Stream, node func(key StreamID, lp []byte)) error {
+	v.begun, v.done = true, true
+	readStream(v.s, v.typ, st, node)
+	return v.s.err
 }
 
 // id reads an id as two lengths, rawID as 16 bytes, big endian.
@@ -102,32 +80,44 @@ func (s *source) rawID() StreamID {
 }
 
 // readStream reads a body of type t into st, or passes over it if st is nil.
-func readStream(s *source, t Type, st *Stream) {
+func readStream(s *source, t Type, st *Stream, node func(key StreamID, lp []byte)) {
 	keep := st != nil
 	if !keep {
 		st = &Stream{}
 	}
-	readStreamNodes(s, st, keep)
+	var walk nodeWalk
+	for n := s.length(); n > 0 && s.err == nil; n-- {
+		readStreamNode(s, &walk, node)
+	}
+	s.what = "stream"
 	st.Length = s.length()
 	st.Last = s.id()
 	if t != TypeStream1 {
 		st.First, st.MaxDeleted = s.id(), s.id()
 		st.Added = s.length()
+	} else {
+		st.Added = st.Length
 	}
 	if keep && s.err == nil {
-		st.checkNodes(s, t)
+		st.First = walk.first
+		switch {
+		case walk.live != st.Length:
+			s.corrupt("%d live entries, %d announced", walk.live, st.Length)
+		case st.Last.Less(walk.last):
+			s.corrupt("entry %d-%d is after the last id", walk.last.Ms, walk.last.Seq)
+		}
 	}
-	s.what = "stream group"
 	seen := map[string]bool{}
 	for n := s.length(); n > 0 && s.err == nil; n-- {
+		s.what = "stream group"
 		g := StreamGroup{Name: bytes.Clone(s.str()), Last: s.id()}
 		if t != TypeStream1 {
 			g.EntriesRead = int64(s.length())
-			if g.EntriesRead < EntriesReadUnknown {
+			if g.EntriesRead < ds.EntriesReadUnknown {
 				s.corrupt("%d entries read", uint64(g.EntriesRead))
 			}
 		} else {
-			g.EntriesRead = st.entriesRead(g.Last)
+			g.EntriesRead = st.EntriesReadAt(g.Last)
 		}
 		readPending(s, &g, keep)
 		readConsumers(s, t, &g, keep)
@@ -142,30 +132,57 @@ func readStream(s *source, t Type, st *Stream) {
 	}
 }
 
-func readStreamNodes(s *source, st *Stream, keep bool) {
-	for n := s.length(); n > 0 && s.err == nil; n-- {
-		s.what = "stream node"
-		key := s.str()
-		if s.err == nil && len(key) != 16 {
-			s.corrupt("node key of %d bytes", len(key))
+// nodeWalk is what was met in the nodes so far.
+type nodeWalk struct {
+	any         bool
+	key         StreamID // of the last node
+	live        uint64
+	first, last StreamID // first is that of a live entry
+}
+
+// readStreamNode reads one node, and checks it unless node is nil.
+func readStreamNode(s *source, w *nodeWalk, node func(key StreamID, lp []byte)) {
+	s.what = "stream node"
+	k := s.str()
+	if s.err == nil && len(k) != 16 {
+		s.corrupt("node key of %d bytes", len(k))
+	}
+	if s.err != nil {
+		return
+	}
+	key := StreamID{Ms: binary.BigEndian.Uint64(k), Seq: binary.BigEndian.Uint64(k[8:])}
+	if node == nil {
+		s.skipString()
+		return
+	}
+	lp := s.str()
+	if s.err != nil {
+		return
+	}
+	if w.any && !(w.key.Less(key) && w.last.Less(key)) {
+		s.corrupt("node keys out of order")
+		return
+	}
+	live := w.live
+	if wrong := ds.ValidateStreamNode(lp, key, func(id StreamID, deleted bool) string {
+		if w.any && !w.last.Less(id) {
+			return "entries out of order"
 		}
-		if s.err != nil {
-			return
+		w.any, w.last = true, id
+		if !deleted {
+			if w.live == 0 {
+				w.first = id
+			}
+			w.live++
 		}
-		node := StreamNode{Key: StreamID{Ms: binary.BigEndian.Uint64(key), Seq: binary.BigEndian.Uint64(key[8:])}}
-		if !keep {
-			s.skipString()
-			continue
-		}
-		node.Listpack = bytes.Clone(s.str())
-		if s.err != nil {
-			return
-		}
-		if i := len(st.Nodes); i > 0 && st.Nodes[i-1].Key.Compare(node.Key) >= 0 {
-			s.corrupt("node keys out of order")
-			return
-		}
-		st.Nodes = append(st.Nodes, node)
+		return ""
+	}); wrong != "" {
+		s.corrupt("node %d-%d: %s", key.Ms, key.Seq, wrong)
+		return
+	}
+	w.key = key
+	if w.live > live { // servers keep no others
+		node(key, lp)
 	}
 }
 
@@ -236,166 +253,65 @@ func (g *StreamGroup) findPending(id StreamID) int {
 	return -1
 }
 
-// checkNodes walks all nodes, verifies them and Length, and sets the fields that
-// type 15 does not have.
-func (st *Stream) checkNodes(s *source, t Type) {
-	s.what = "stream node"
-	var live uint64
-	var first, last StreamID
-	for i := range st.Nodes {
-		n := &st.Nodes[i]
-		if err := n.walk(func(id StreamID, deleted bool) bool {
-			if last.Compare(id) >= 0 && (live > 0 || i > 0) {
-				return false
-			}
-			last = id
-			if !deleted {
-				if live == 0 {
-					first = id
-				}
-				live++
-			}
-			return true
-		}); err != "" {
-			s.corrupt("node %d-%d: %s", n.Key.Ms, n.Key.Seq, err)
-			return
-		}
-	}
-	switch {
-	case live != st.Length:
-		s.corrupt("%d live entries, %d announced", live, st.Length)
-	case last.Compare(st.Last) > 0:
-		s.corrupt("entry %d-%d is after the last id", last.Ms, last.Seq)
-	}
-	if t == TypeStream1 {
-		st.First, st.Added = first, st.Length
-	}
-}
-
-// walk calls fn for the entries of a node in order, until it says false. The
-// answer is what is wrong with the node, empty if nothing is.
-func (n *StreamNode) walk(fn func(id StreamID, deleted bool) bool) string {
-	if ds.ValidateLP(n.Listpack) != nil {
-		return "bad listpack"
-	}
-	it := n.Listpack.Iter()
-	bad := false
-	number := func() int64 {
-		if !it.Next() {
-			bad = true
-			return 0
-		}
-		e := it.Elem()
-		v, ok := e.AsInt()
-		bad = bad || !ok
-		return v
-	}
-	pass := func(n int64) {
-		for ; n > 0 && !bad; n-- {
-			bad = !it.Next()
-		}
-	}
-	live, deleted, fields := number(), number(), number()
-	pass(fields)
-	if end := number(); bad || live < 0 || deleted < 0 || fields < 0 || end != 0 {
-		return "bad head"
-	}
-	var sawLive, sawDeleted int64
-	for it.Next() {
-		e := it.Elem()
-		flags, ok := e.AsInt()
-		if !ok || flags < 0 || flags > streamDeleted|streamSameFields {
-			return "bad flags"
-		}
-		id := StreamID{Ms: n.Key.Ms + uint64(number()), Seq: n.Key.Seq + uint64(number())}
-		want := fields + 3
-		if flags&streamSameFields != 0 {
-			pass(fields)
-		} else {
-			pairs := number()
-			if pairs < 0 || pairs > math.MaxInt32 {
-				return "bad entry"
-			}
-			pass(2 * pairs)
-			want = 2*pairs + 4
-		}
-		if k := number(); bad || k != want {
-			return "bad entry"
-		}
-		if flags&streamDeleted != 0 {
-			sawDeleted++
-		} else {
-			sawLive++
-		}
-		if !fn(id, flags&streamDeleted != 0) {
-			return "entries out of order"
-		}
-	}
-	if sawLive != live || sawDeleted != deleted || sawLive+sawDeleted == 0 {
-		return "wrong count"
-	}
-	return ""
-}
-
-// entriesRead estimates how many entries a group that has delivered up to id has
-// read, for files that do not say. Source: persistence-replication.md 11.3.
-func (st *Stream) entriesRead(id StreamID) int64 {
-	tombstones := st.MaxDeleted != StreamID{} && st.MaxDeleted.Compare(st.First) >= 0
-	switch {
-	case st.Added == 0:
-		return 0
-	case st.Length == 0 && id.Compare(st.Last) <= 0, id == st.Last:
-		return int64(st.Added)
-	case id.Compare(st.Last) > 0 || tombstones:
-		return EntriesReadUnknown
-	case id.Compare(st.First) < 0:
-		return int64(st.Added - st.Length)
-	case id == st.First:
-		return int64(st.Added-st.Length) + 1
-	}
-	return EntriesReadUnknown
-}
-
-// AppendStream appends the body of st in the layout of type t, which is
-// TypeStream2 or TypeStream3.
-func AppendStream(dst []byte, st *Stream, t Type, compress bool) []byte {
-	dst = AppendLen(dst, uint64(len(st.Nodes)))
-	for i := range st.Nodes {
-		dst = appendRawID(AppendLen(dst, 16), st.Nodes[i].Key)
-		dst = AppendString(dst, st.Nodes[i].Listpack, compress)
-	}
-	dst = AppendLen(dst, st.Length)
-	dst = appendID(dst, st.Last)
-	dst = appendID(dst, st.First)
-	dst = appendID(dst, st.MaxDeleted)
-	dst = AppendLen(dst, st.Added)
-	dst = AppendLen(dst, uint64(len(st.Groups)))
+// fill gives the groups to to.
+func (st *Stream) fill(to ds.Stream) {
 	for i := range st.Groups {
-		dst = appendGroup(dst, &st.Groups[i], t, compress)
+		from := &st.Groups[i]
+		g, _ := to.CreateGroup(from.Name, from.Last, from.EntriesRead)
+		consumers := make([]ds.StreamConsumer, len(from.Consumers))
+		for k := range from.Consumers {
+			c := &from.Consumers[k]
+			consumers[k], _ = g.CreateConsumer(c.Name, c.SeenMs)
+			consumers[k].SetActive(c.ActiveMs)
+		}
+		for k := range from.Pending {
+			p := &from.Pending[k]
+			g.AddPending(p.ID, consumers[p.Consumer], p.DeliveredMs, p.Deliveries)
+		}
+	}
+}
+
+// AppendStream appends the body of s in the layout of type t, which is
+// TypeStream2 or TypeStream3.
+func AppendStream(dst []byte, s ds.Stream, t Type, compress bool) []byte {
+	dst = AppendLen(dst, uint64(s.NodeCount()))
+	s.Nodes(func(base StreamID, node []byte) bool {
+		dst = appendRawID(AppendLen(dst, 16), base)
+		dst = AppendString(dst, node, compress)
+		return true
+	})
+	dst = AppendLen(dst, uint64(s.Len()))
+	dst = appendID(dst, s.Last())
+	dst = appendID(dst, s.First())
+	dst = appendID(dst, s.MaxDeleted())
+	dst = AppendLen(dst, s.Added())
+	dst = AppendLen(dst, uint64(s.Groups()))
+	for i := range s.Groups() {
+		dst = appendGroup(dst, s.GroupAt(i), t, compress)
 	}
 	return dst
 }
 
-func appendGroup(dst []byte, g *StreamGroup, t Type, compress bool) []byte {
-	dst = AppendString(dst, g.Name, compress)
-	dst = appendID(dst, g.Last)
-	dst = AppendLen(dst, uint64(g.EntriesRead))
-	dst = AppendLen(dst, uint64(len(g.Pending)))
-	owned := make([][]StreamID, len(g.Consumers))
-	for _, p := range g.Pending {
-		dst = AppendMs(appendRawID(dst, p.ID), p.DeliveredMs)
-		dst = AppendLen(dst, p.Deliveries)
-		owned[p.Consumer] = append(owned[p.Consumer], p.ID)
+func appendGroup(dst []byte, g ds.StreamGroup, t Type, compress bool) []byte {
+	dst = AppendString(dst, g.Name(), compress)
+	dst = appendID(dst, g.Last())
+	dst = AppendLen(dst, uint64(g.EntriesRead()))
+	dst = AppendLen(dst, uint64(g.Pending()))
+	for it := g.PendingFrom(StreamID{}); it.Valid(); it.Next() {
+		p := it.Pending()
+		dst = AppendMs(appendRawID(dst, p.ID), p.Delivered())
+		dst = AppendLen(dst, p.Deliveries())
 	}
-	dst = AppendLen(dst, uint64(len(g.Consumers)))
-	for i, c := range g.Consumers {
-		dst = AppendMs(AppendString(dst, c.Name, compress), c.SeenMs)
+	dst = AppendLen(dst, uint64(g.Consumers()))
+	for i := range g.Consumers() {
+		c := g.ConsumerAt(i)
+		dst = AppendMs(AppendString(dst, c.Name(), compress), c.Seen())
 		if t == TypeStream3 {
-			dst = AppendMs(dst, c.ActiveMs)
+			dst = AppendMs(dst, c.Active())
 		}
-		dst = AppendLen(dst, uint64(len(owned[i])))
-		for _, id := range owned[i] {
-			dst = appendRawID(dst, id)
+		dst = AppendLen(dst, uint64(c.Pending()))
+		for it := c.PendingFrom(StreamID{}); it.Valid(); it.Next() {
+			dst = appendRawID(dst, it.Pending().ID)
 		}
 	}
 	return dst

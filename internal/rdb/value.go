@@ -389,7 +389,7 @@ func (v *Value) skip() {
 	}
 	switch v.info.form {
 	case formStream:
-		readStream(s, v.typ, nil)
+		readStream(s, v.typ, nil, nil)
 	case formModule:
 		s.what = "module value"
 		s.length() // module id

@@ -211,6 +211,7 @@ func limits(c *config.Config) *command.Limits {
 	l.ZSetEntries, l.ZSetValue = int(c.ZsetMaxListpackEntries.Get()), int(c.ZsetMaxListpackValue.Get())
 	l.ListSize, l.ListCompress = int(c.ListMaxListpackSize.Get()), int(c.ListCompressDepth.Get())
 	l.HLLSparse, l.MaxBulk = int(c.HLLSparseMaxBytes.Get()), c.ProtoMaxBulkLen.Get()
+	l.StreamBytes, l.StreamEntries = int(c.StreamNodeMaxBytes.Get()), int(c.StreamNodeMaxEntries.Get())
 	l.LazyUserDel, l.LazyExpire = c.LazyfreeLazyUserDel.Get(), c.LazyfreeLazyExpire.Get()
 	l.LazyServerDel, l.LazyFlush = c.LazyfreeLazyServerDel.Get(), c.LazyfreeLazyUserFlush.Get()
 	l.ClusterMode = c.ClusterEnabled.Get()

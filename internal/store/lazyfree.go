@@ -123,6 +123,8 @@ func elements(a ds.Arena, enc Encoding, hdr []byte) int {
 		return ds.OpenQuicklist(a, hdr).Len()
 	case Skiplist:
 		return ds.OpenZSet(a, hdr).Len()
+	case StreamTree:
+		return ds.OpenStream(a, hdr).Len()
 	}
 	return 0
 }
@@ -135,5 +137,7 @@ func freeOwned(a ds.Arena, enc Encoding, hdr []byte) {
 		ds.OpenQuicklist(a, hdr).Free()
 	case Skiplist:
 		ds.OpenZSet(a, hdr).Free()
+	case StreamTree:
+		ds.OpenStream(a, hdr).Free()
 	}
 }

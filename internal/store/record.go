@@ -163,6 +163,8 @@ func (o *Obj) owned() int {
 		return ds.OpenQuicklist(a, hdr).MemUsed()
 	case Skiplist:
 		return ds.OpenZSet(a, hdr).MemUsed()
+	case StreamTree:
+		return ds.OpenStream(a, hdr).MemUsed()
 	}
 	return 0
 }
