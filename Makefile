@@ -47,12 +47,17 @@ unit:
 
 .PHONY: e2e
 e2e: build
-	SKEIN_BIN=$(CURDIR)/$(BIN)/skein $(GO) test -count=1 -timeout 12m -run '$(T)' ./test/...
+	SKEIN_BIN=$(CURDIR)/$(BIN)/skein $(GO) test -count=1 -p 1 -timeout 12m -run '$(T)' ./test/...
+
+# make mixed PEERS=dir takes valkey-server 8 and redis-server 8 from there.
+.PHONY: mixed
+mixed: build tools ## Skein beside redis-server 7 and, from PEERS=dir, Valkey 8 and Redis 8, in every way; T=name selects
+	SKEIN_BIN=$(CURDIR)/$(BIN)/skein PEERS=$(if $(PEERS),$(abspath $(PEERS))) $(GO) test -v -count=1 -timeout 60m -run '$(T)' ./test/mixed -long
 
 .PHONY: race
 race: tools ## the whole suite in its short form under the race detector, the servers too
 	CGO_ENABLED=1 $(GO) test -race -short -timeout 15m $(UNIT)
-	CGO_ENABLED=1 $(GO) test -race -short -count=1 -timeout 12m ./test/...
+	CGO_ENABLED=1 $(GO) test -race -short -count=1 -p 1 -timeout 12m ./test/...
 	@echo "make race: ok"
 
 .PHONY: fuzz

@@ -288,9 +288,15 @@ func (b *Bus) Close() {
 	b.lock.Unlock()
 }
 
-// Reconfigure makes changed directives take effect.
+// Reconfigure makes changed directives take effect. Locks may be held. Before
+// Start it returns at once, and they take effect then.
 func (b *Bus) Reconfigure() {
-	b.do(func(m *cluster.Machine, now cluster.Times) { m.Configure(now, b.settings()) })
+	configure := func(m *cluster.Machine, now cluster.Times) { m.Configure(now, b.settings()) }
+	if b.running.Load() {
+		b.settle(configure)
+	} else {
+		go b.settle(configure)
+	}
 }
 
 // View is the cluster as commands see it now.

@@ -18,7 +18,7 @@ func Specs(b *Bus) []*command.Spec {
 	const admin = f | command.Admin | command.NoAsyncLoading
 	sub := func(name string, arity int, flags command.Flags, since, syntax, summary string, run func(*Bus, *command.Ctx)) *command.Spec {
 		return &command.Spec{Name: name, Group: command.Cluster, Since: since, Arity: arity, Flags: flags, Syntax: syntax, Summary: summary,
-			Complexity: "O(N) with what it names", Run: func(c *command.Ctx) {
+			Complexity: "O(N) with what it names", Tips: subTips(name), Run: func(c *command.Ctx) {
 				if b == nil {
 					c.Error(command.ErrNoCluster)
 					return
@@ -26,9 +26,9 @@ func Specs(b *Bus) []*command.Spec {
 				run(b, c)
 			}}
 	}
-	session := func(name, since, summary string, extra command.Flags, run func(*command.Ctx)) *command.Spec {
+	session := func(name, since, summary string, flags command.Flags, run func(*command.Ctx)) *command.Spec {
 		return &command.Spec{Name: name, Group: command.Cluster, Since: since, Arity: 1, Complexity: "O(1)", Summary: summary,
-			Flags: f | command.Fast | command.Loading | extra, Categories: []string{"connection"}, Run: run}
+			Flags: command.Session | command.Fast | flags, Categories: []string{"connection"}, Run: run}
 	}
 	return []*command.Spec{
 		{Name: "cluster", Group: command.Cluster, Since: "3.0.0", Arity: -2, Complexity: "Depends on the subcommand", Summary: "Container of the commands about the cluster.",
@@ -45,16 +45,16 @@ func Specs(b *Bus) []*command.Spec {
 				sub("forget", 3, admin, "3.0.0", "node-id", "Removes a node from the table.", func(b *Bus, c *command.Ctx) { b.admin(c, cluster.Forget{Node: string(c.Arg(2))}) }),
 				sub("replicate", 3, admin, "3.0.0", "node-id", "Makes this node a replica of another.", func(b *Bus, c *command.Ctx) { b.admin(c, cluster.Replicate{Node: string(c.Arg(2))}) }),
 				sub("failover", -2, admin, "3.0.0", "[FORCE | TAKEOVER]", "Makes this replica the primary of its shard.", failover),
-				sub("reset", -2, admin|command.NoScript, "3.0.0", "[HARD | SOFT]", "Takes this node out of the cluster.", reset),
+				sub("reset", -2, f|command.Admin|command.NoScript, "3.0.0", "[HARD | SOFT]", "Takes this node out of the cluster.", reset),
 				sub("setslot", -4, admin, "3.0.0", "slot <IMPORTING node-id | MIGRATING node-id | NODE node-id | STABLE>", "Opens, closes or assigns a slot.", setSlot),
 				sub("count-failure-reports", 3, f|command.Admin, "3.0.0", "node-id", "Counts the nodes that report another as failing.", countFailureReports),
-				sub("info", 2, f, "3.0.0", "", "State and counters of the cluster.", infoCommand),
-				sub("nodes", 2, f, "3.0.0", "", "The node table.", nodesCommand),
+				sub("info", 2, f|command.Loading, "3.0.0", "", "State and counters of the cluster.", infoCommand),
+				sub("nodes", 2, f|command.Loading, "3.0.0", "", "The node table.", nodesCommand),
 				sub("slots", 2, f|command.Loading, "3.0.0", "", "Which nodes serve which slots.", slotsCommand),
 				sub("shards", 2, f|command.Loading, "7.0.0", "", "Shards with their slots and nodes.", shardsCommand),
 				sub("links", 2, f, "7.0.0", "", "The links of the cluster bus.", linksCommand),
-				sub("myid", 2, f, "3.0.0", "", "This node's id.", func(b *Bus, c *command.Ctx) { c.BulkString(b.View().Myself().ID.String()) }),
-				sub("myshardid", 2, f, "7.2.0", "", "The id of this node's shard.", func(b *Bus, c *command.Ctx) { c.BulkString(b.View().Myself().ShardID.String()) }),
+				sub("myid", 2, f|command.Loading, "3.0.0", "", "This node's id.", func(b *Bus, c *command.Ctx) { c.BulkString(b.View().Myself().ID.String()) }),
+				sub("myshardid", 2, f|command.Loading, "7.2.0", "", "The id of this node's shard.", func(b *Bus, c *command.Ctx) { c.BulkString(b.View().Myself().ShardID.String()) }),
 				sub("keyslot", 3, f, "3.0.0", "key", "The slot of a key.", func(_ *Bus, c *command.Ctx) { c.Int(int64(hashslot.Slot(c.Arg(2)))) }),
 				sub("countkeysinslot", 3, f, "3.0.0", "slot", "Counts the keys of a slot.", countKeysInSlot),
 				sub("getkeysinslot", 4, f, "3.0.0", "slot count", "Keys of a slot.", getKeysInSlot),
@@ -63,8 +63,8 @@ func Specs(b *Bus) []*command.Spec {
 				sub("slot-stats", -4, f|command.Loading, "8.0.0", "<SLOTSRANGE start-slot end-slot | ORDERBY metric [LIMIT limit] [ASC | DESC]>", "Statistics of slots.", slotStats),
 				sub("help", 2, f|command.Loading, "5.0.0", "", "Lists the subcommands.", help),
 			}},
-		session("readonly", "3.0.0", "Lets a replica serve reads of this connection.", 0, func(c *command.Ctx) { engine.SessionOf(c).SetReadOnly(true); c.OK() }),
-		session("readwrite", "3.0.0", "Ends READONLY.", 0, func(c *command.Ctx) { engine.SessionOf(c).SetReadOnly(false); c.OK() }),
+		session("readonly", "3.0.0", "Lets a replica serve reads of this connection.", command.Loading|command.Stale, func(c *command.Ctx) { engine.SessionOf(c).SetReadOnly(true); c.OK() }),
+		session("readwrite", "3.0.0", "Ends READONLY.", command.Loading|command.Stale, func(c *command.Ctx) { engine.SessionOf(c).SetReadOnly(false); c.OK() }),
 		session("asking", "3.0.0", "Lets the next command use a slot that is being imported.", 0, func(c *command.Ctx) {
 			if b == nil {
 				c.Error(command.ErrNoCluster)
@@ -74,6 +74,17 @@ func Specs(b *Bus) []*command.Spec {
 			c.OK()
 		}),
 	}
+}
+
+// subTips are the tips of a CLUSTER subcommand.
+func subTips(name string) []string {
+	switch name {
+	case "bumpepoch", "count-failure-reports", "getkeysinslot", "info", "links", "myshardid", "nodes", "replicas", "shards", "slaves", "slots":
+		return []string{"nondeterministic_output"}
+	case "slot-stats":
+		return []string{"nondeterministic_output", "request_policy:all_shards"}
+	}
+	return nil
 }
 
 // admin carries out a command of the machine and replies OK or its error, once

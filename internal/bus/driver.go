@@ -24,6 +24,7 @@ type event struct {
 	in   cluster.Input
 	call func(m *cluster.Machine, now cluster.Times)
 	done chan struct{} // closed when the call's consequences are applied
+	view chan struct{} // closed when they are in the driver's view
 }
 
 // post hands an input to the driver; it waits while the queue is full.
@@ -72,6 +73,22 @@ func (b *Bus) ask(f func(m *cluster.Machine, now cluster.Times)) {
 	}
 }
 
+// settle runs f in the driver's goroutine and returns when everything that
+// follows from it is saved and in the driver's view, which is what questions are
+// answered from; commands may still run by an older one. Locks may be held.
+func (b *Bus) settle(f func(m *cluster.Machine, now cluster.Times)) {
+	view := make(chan struct{})
+	select {
+	case b.events <- event{call: f, view: view}:
+	case <-b.quit:
+		return
+	}
+	select {
+	case <-view:
+	case <-b.quit:
+	}
+}
+
 // drive is the driver's goroutine.
 func (b *Bus) drive() {
 	defer b.wg.Done()
@@ -84,7 +101,7 @@ func (b *Bus) drive() {
 	defer wake.Stop()
 	wakeAt := cluster.Millis(0)
 	for {
-		var waiting []chan struct{}
+		var waiting []event
 		ticked := false
 		select {
 		case <-b.quit:
@@ -135,8 +152,13 @@ func (b *Bus) drive() {
 			b.opt.Fatal(err)
 			return
 		}
-		for _, done := range waiting {
-			b.apply.put(applyItem{done: done})
+		for _, ev := range waiting {
+			if ev.view != nil {
+				close(ev.view)
+			}
+			if ev.done != nil {
+				b.apply.put(applyItem{done: ev.done})
+			}
 		}
 		if !armed && b.catchingUp() {
 			armed, offset = true, -1
@@ -180,12 +202,12 @@ func (b *Bus) renewLease() {
 	}
 }
 
-func (b *Bus) handle(ev event, waiting []chan struct{}) []chan struct{} {
+func (b *Bus) handle(ev event, waiting []event) []event {
 	now := b.now()
 	if ev.call != nil {
 		ev.call(b.m, now)
-		if ev.done != nil {
-			waiting = append(waiting, ev.done)
+		if ev.done != nil || ev.view != nil {
+			waiting = append(waiting, ev)
 		}
 		return waiting
 	}

@@ -1,7 +1,9 @@
 package bus
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/skeindb/skein/internal/cluster"
@@ -195,7 +197,7 @@ func linksCommand(b *Bus, c *command.Ctx) {
 
 // slotsCommand is CLUSTER SLOTS. Source: cluster specification, 11.9.
 func slotsCommand(b *Bus, c *command.Ctx) {
-	v := b.View()
+	v := b.view.Load()
 	s := engine.SessionOf(c)
 	set := b.opt.Router()
 	replicas := map[cluster.NodeID][]*cluster.NodeView{}
@@ -274,6 +276,9 @@ func shardsCommand(b *Bus, c *command.Ctx) {
 	}
 	c.Array(len(order))
 	for _, id := range order {
+		slices.SortStableFunc(shards[id], func(i, j int) int { // the primary first
+			return cmp.Compare(v.Nodes[i].Flags&cluster.FlagReplica, v.Nodes[j].Flags&cluster.FlagReplica)
+		})
 		c.Map(2)
 		c.BulkString("slots")
 		mark, count := c.Defer(), 0

@@ -159,7 +159,7 @@ func (s *Server) followConfig() {
 	c.OnChanges(s.relisten, "port", "tls-port", "bind")
 	if s.bus != nil {
 		c.OnChanges(func([]config.Change) error {
-			go s.bus.Reconfigure() // it waits for the data side, and CONFIG SET may run under its locks
+			s.bus.Reconfigure()
 			return nil
 		}, clusterDirectives...)
 		follow(func() error {

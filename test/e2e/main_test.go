@@ -4,23 +4,14 @@
 package e2e
 
 import (
-	"context"
 	"os"
 	"testing"
-
-	"github.com/redis/go-redis/v9"
 
 	"github.com/skeindb/skein/test/proc"
 )
 
-// quiet drops the log lines of go-redis: that a killed server does not answer
-// is no news here.
-type quiet struct{}
-
-func (quiet) Printf(context.Context, string, ...any) {}
-
 func TestMain(m *testing.M) {
-	redis.SetLogger(quiet{})
+	proc.QuietClients()
 	code := m.Run()
 	proc.RemoveBinary()
 	os.Exit(code)

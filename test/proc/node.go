@@ -35,6 +35,15 @@ type Node struct {
 	client *redis.Client
 }
 
+// quiet drops the log lines of go-redis: that a killed server does not answer
+// is no news in tests.
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
+
+// QuietClients silences the log of go-redis. For TestMain, at the start.
+func QuietClients() { redis.SetLogger(quiet{}) }
+
 // NewNode makes a node that is not running yet. It has loopback only, takes
 // DEBUG, saves by command and at its end only if the arguments say so.
 func NewNode(t testing.TB, p Program, args ...string) *Node {
