@@ -93,6 +93,7 @@ type Bus struct {
 
 	events  chan event
 	quit    chan struct{}
+	dead    chan struct{} // closed when the driver has ended, of itself if nodes.conf cannot be written
 	wg      sync.WaitGroup
 	view    atomic.Pointer[cluster.View]
 	applied atomic.Pointer[cluster.View] // what commands see
@@ -126,7 +127,7 @@ var ErrPort = errors.New("Redis port number too high. Cluster communication port
 // New loads nodes.conf, or makes a new identity, and publishes the first view.
 // Nothing is listening yet.
 func New(o Options) (*Bus, error) {
-	b := &Bus{opt: o, start: time.Now(), events: make(chan event, eventQueue), quit: make(chan struct{})}
+	b := &Bus{opt: o, start: time.Now(), events: make(chan event, eventQueue), quit: make(chan struct{}), dead: make(chan struct{})}
 	b.links.init()
 	b.dropFilter.Store(-1)
 	b.apply.init(b)

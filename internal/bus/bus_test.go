@@ -44,6 +44,7 @@ type fakeRepl struct {
 	follows string // host:port, "" as a primary
 	offset  atomic.Int64
 	foreign atomic.Bool // Distrust was called
+	age     atomic.Int64
 }
 
 func (f *fakeRepl) Follow(host string, port int, full bool) {
@@ -54,7 +55,7 @@ func (f *fakeRepl) Follow(host string, port int, full bool) {
 func (f *fakeRepl) Promote()                    { f.mu.Lock(); defer f.mu.Unlock(); f.follows = "" }
 func (f *fakeRepl) primary() string             { f.mu.Lock(); defer f.mu.Unlock(); return f.follows }
 func (f *fakeRepl) Offset() int64               { return f.offset.Load() }
-func (f *fakeRepl) Link() (bool, time.Duration) { return true, 0 }
+func (f *fakeRepl) Link() (bool, time.Duration) { return true, time.Duration(f.age.Load()) }
 func (f *fakeRepl) Complete() bool              { return !f.foreign.Load() }
 func (f *fakeRepl) Distrust()                   { f.foreign.Store(true) }
 
@@ -66,13 +67,17 @@ type node struct {
 	repl *fakeRepl
 	dir  string
 	port int // of the bus; the client port is 10000 less and not served
+	edit func(*Options)
 }
 
 // testTimeout is the node timeout: long enough for a busy machine.
 const testTimeout = 1000
 
-func newNode(t *testing.T) *node {
-	n := &node{t: t, dir: t.TempDir(), repl: &fakeRepl{}}
+func newNode(t *testing.T) *node { return newNodeWith(t, nil) }
+
+// newNodeWith starts a node whose options edit has changed.
+func newNodeWith(t *testing.T, edit func(*Options)) *node {
+	n := &node{t: t, dir: t.TempDir(), repl: &fakeRepl{}, edit: edit}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -85,7 +90,7 @@ func newNode(t *testing.T) *node {
 }
 
 func (n *node) options() Options {
-	return Options{
+	o := Options{
 		Engine: n.e, Repl: n.repl, Log: slog.New(slog.DiscardHandler), FS: disk.OS{}, Path: filepath.Join(n.dir, "nodes.conf"),
 		Settings: func() cluster.Settings {
 			s := cluster.DefaultSettings()
@@ -98,6 +103,10 @@ func (n *node) options() Options {
 		Router: func() RouterSettings { return RouterSettings{PubsubShardWhenDown: true} },
 		Fatal:  func(err error) { n.t.Error(err) },
 	}
+	if n.edit != nil {
+		n.edit(&o)
+	}
+	return o
 }
 
 // open starts the node, with what nodes.conf holds.

@@ -32,6 +32,7 @@ func (b *Bus) post(in cluster.Input) {
 	select {
 	case b.events <- event{in: in}:
 	case <-b.quit:
+	case <-b.dead:
 	}
 }
 
@@ -44,10 +45,13 @@ func (b *Bus) do(f func(m *cluster.Machine, now cluster.Times)) {
 	case b.events <- event{call: f, done: done}:
 	case <-b.quit:
 		return
+	case <-b.dead:
+		return
 	}
 	select {
 	case <-done:
 	case <-b.quit:
+	case <-b.dead:
 	}
 }
 
@@ -66,10 +70,13 @@ func (b *Bus) ask(f func(m *cluster.Machine, now cluster.Times)) {
 	}}:
 	case <-b.quit:
 		return
+	case <-b.dead:
+		return
 	}
 	select {
 	case <-answered:
 	case <-b.quit:
+	case <-b.dead:
 	}
 }
 
@@ -92,6 +99,7 @@ func (b *Bus) settle(f func(m *cluster.Machine, now cluster.Times)) {
 // drive is the driver's goroutine.
 func (b *Bus) drive() {
 	defer b.wg.Done()
+	defer close(b.dead)
 	tick := time.NewTicker(time.Duration(cluster.TickPeriod) * time.Millisecond)
 	defer tick.Stop()
 	catchUp := time.NewTimer(0) // runs during a manual failover of this replica
@@ -290,14 +298,33 @@ func (b *Bus) obey() error {
 	}
 }
 
+// save replaces nodes.conf. Its content is on disk before it gets the name even
+// if sync is not asked for: a crash of the machine then leaves the old file or the
+// new one, either whole, and with every vote that ever left. sync adds that it is
+// the new one.
 func (b *Bus) save(c *cluster.NodesConf, sync bool) error {
-	if err := disk.AtomicWrite(b.opt.FS, b.opt.Path, c.Encode(), sync); err != nil {
+	if err := b.replace(c.Encode(), sync); err != nil {
 		return fmt.Errorf("bus: save %s: %w", b.opt.Path, err)
 	}
 	if err := b.lock.Relock(); err != nil {
 		return fmt.Errorf("bus: lock %s again: %w", b.opt.Path, err)
 	}
 	return nil
+}
+
+func (b *Bus) replace(text []byte, sync bool) error {
+	r, err := disk.Create(b.opt.FS, b.opt.Path, "", sync)
+	if err != nil {
+		return err
+	}
+	if _, err = r.Write(text); err == nil && !sync {
+		err = r.Sync()
+	}
+	if err != nil {
+		r.Abort()
+		return err
+	}
+	return r.Commit()
 }
 
 // checkLinks closes links whose peers do not take what is sent to them.

@@ -288,6 +288,7 @@ func (l *link) receive(dec *cluster.Decoder, frame []byte, peer, local string) b
 			}
 		}}:
 		case <-b.quit:
+		case <-b.dead:
 		}
 		return true
 	}

@@ -40,9 +40,7 @@ func ownSlots(n *proc.Node, epoch int, slots *cluster.SlotSet) {
 
 // meet lets forged peers introduce themselves.
 func meet(n *proc.Node, peers ...*forged.Peer) {
-	for _, p := range peers {
-		p.Meet(n.Port + busOffset)
-	}
+	forged.Meet(n.Port+busOffset, peers...)
 }
 
 // line is the node's line of CLUSTER NODES about an id, as fields; nil if it does

@@ -315,13 +315,27 @@ func (p *Peer) Dial(bus int) {
 // node knows it: has connected back, and has taken its header.
 func (p *Peer) Meet(bus int) {
 	p.t.Helper()
-	p.Dial(bus)
-	mark := p.Mark()
-	p.Send(p.Message(cluster.TypeMeet))
-	p.AwaitFrom(mark, "a connection back", func(r Received) bool { return r.Conn > 0 && r.Msg.Type == cluster.TypePing })
-	// Its PONG to that gave the node its name; the next message counts whole.
-	p.Ping()
-	p.Ping()
+	Meet(bus, p)
+}
+
+// Meet introduces several peers to one node at a time.
+func Meet(bus int, peers ...*Peer) {
+	marks := make([]int, len(peers))
+	for i, p := range peers {
+		p.t.Helper()
+		p.Dial(bus)
+		marks[i] = p.Mark()
+		p.Send(p.Message(cluster.TypeMeet))
+	}
+	for i, p := range peers {
+		p.AwaitFrom(marks[i], "a connection back", func(r Received) bool { return r.Conn > 0 && r.Msg.Type == cluster.TypePing })
+		// Its PONG to that gave the node its name. What follows on the same connection
+		// comes after that, and what it asks then, anywhere, counts whole.
+		mark := p.Mark()
+		p.SendBack(p.Message(cluster.TypePing))
+		p.AwaitFrom(mark, "PONG on its connection", func(r Received) bool { return r.Conn > 0 && r.Msg.Type == cluster.TypePong })
+		p.Ping()
+	}
 }
 
 // Entry is what a peer says in gossip about another.
