@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 )
 
 // The bytes of a bus message, all integers big endian (spec section 3).
@@ -182,15 +183,18 @@ func encodeHeader(dst []byte, m *Message) []byte {
 }
 
 func encodeGossip(dst []byte, g *GossipEntry) []byte {
-	dst = append(dst, g.Node[:]...)
-	dst = be32(dst, g.PingSentSec)
-	dst = be32(dst, g.PongRecvSec)
-	dst = appendIP(dst, g.IP)
-	dst = be16(dst, g.Port)
-	dst = be16(dst, g.BusPort)
-	dst = be16(dst, uint16(g.Flags))
-	dst = be16(dst, g.PPort)
-	return append(dst, 0, 0)
+	n := len(dst)
+	dst = append(dst, zeros[:gossipLen]...)
+	b := dst[n : n+gossipLen]
+	copy(b, g.Node[:])
+	binary.BigEndian.PutUint32(b[40:], g.PingSentSec)
+	binary.BigEndian.PutUint32(b[44:], g.PongRecvSec)
+	copy(b[48:48+ipLen-1], g.IP)
+	binary.BigEndian.PutUint16(b[94:], g.Port)
+	binary.BigEndian.PutUint16(b[96:], g.BusPort)
+	binary.BigEndian.PutUint16(b[98:], uint16(g.Flags))
+	binary.BigEndian.PutUint16(b[100:], g.PPort)
+	return dst
 }
 
 // encodeExtensions appends the extensions present in e in the order Valkey
@@ -264,27 +268,34 @@ func Decode(frame []byte) (*Message, error) {
 // spares most of the allocation and lets receivers compare sets by pointer. The
 // zero value is ready. Not for concurrent use.
 type Decoder struct {
-	ips  map[string]string
-	sets map[NodeID]*SlotSet // the last set of each sender
+	ips  memo[string]
+	sets memo[*SlotSet] // the last set of each sender
 }
-
-// maxRemembered bounds both tables of a Decoder; a full one starts again.
-const maxRemembered = 8192
 
 // Decode is like the function Decode.
 func (d *Decoder) Decode(frame []byte) (*Message, error) {
-	n, err := FrameLen(frame)
-	if err != nil {
+	m := new(Message)
+	if err := d.DecodeInto(m, frame); err != nil {
 		return nil, err
 	}
+	return m, nil
+}
+
+// DecodeInto is Decode into a message that is there already, whose gossip
+// section it overwrites. After an error m holds nothing of use.
+func (d *Decoder) DecodeInto(m *Message, frame []byte) error {
+	n, err := FrameLen(frame)
+	if err != nil {
+		return err
+	}
 	if n == 0 || n != len(frame) {
-		return nil, fmt.Errorf("cluster: frame of %d bytes says %d: %w", len(frame), n, ErrCloseLink)
+		return fmt.Errorf("cluster: frame of %d bytes says %d: %w", len(frame), n, ErrCloseLink)
 	}
 	if v := binary.BigEndian.Uint16(frame[offVersion:]); v != busVersion {
-		return nil, discard("message version %d", v)
+		return discard("message version %d", v)
 	}
 	kind := binary.BigEndian.Uint16(frame[offType:])
-	m := &Message{Type: Type(kind &^ lightBit)}
+	*m = Message{Type: Type(kind &^ lightBit), Gossip: m.Gossip[:0]}
 	if kind&lightBit != 0 {
 		m.Light = true
 		switch m.Type {
@@ -295,10 +306,7 @@ func (d *Decoder) Decode(frame []byte) (*Message, error) {
 		default:
 			err = discard("light message of type %d", m.Type)
 		}
-		if err != nil {
-			return nil, err
-		}
-		return m, nil
+		return err
 	}
 	data := frame[headerLen:]
 	m.MFlags = frame[offMFlags]
@@ -307,20 +315,20 @@ func (d *Decoder) Decode(frame []byte) (*Message, error) {
 		// Validated and read below, once the sender's flags are known.
 	case TypeFail:
 		if len(data) != IDLen {
-			return nil, badLength(m.Type, frame)
+			return badLength(m.Type, frame)
 		}
 		m.Fail = NodeID(data)
 	case TypePublish, TypePublishShard:
 		if err := decodePublish(m, data); err != nil {
-			return nil, err
+			return err
 		}
 	case TypeAuthRequest, TypeAuthAck, TypeMFStart:
 		if len(data) != 0 {
-			return nil, badLength(m.Type, frame)
+			return badLength(m.Type, frame)
 		}
 	case TypeUpdate:
 		if len(data) != updateLen {
-			return nil, badLength(m.Type, frame)
+			return badLength(m.Type, frame)
 		}
 		m.Update = &Update{
 			ConfigEpoch: binary.BigEndian.Uint64(data),
@@ -329,7 +337,7 @@ func (d *Decoder) Decode(frame []byte) (*Message, error) {
 		m.Update.Slots = d.slots(m.Update.Node, data[8+IDLen:])
 	case TypeModule:
 		if err := decodeModule(m, data); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	m.Port = binary.BigEndian.Uint16(frame[offPort:])
@@ -349,12 +357,12 @@ func (d *Decoder) Decode(frame []byte) (*Message, error) {
 			exts = 0
 		}
 		if err := d.decodePing(m, data, count, exts); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	m.IP = d.ip(frame[offIP:])
 	m.Slots = d.slots(m.Sender, frame[offSlots:])
-	return m, nil
+	return nil
 }
 
 func badLength(t Type, frame []byte) error {
@@ -415,7 +423,7 @@ func (d *Decoder) decodePing(m *Message, data []byte, count, exts int) error {
 		return discard("%v: %d bytes too long", m.Type, len(rest))
 	}
 	if count > 0 {
-		m.Gossip = make([]GossipEntry, count)
+		m.Gossip = slices.Grow(m.Gossip, count)[:count]
 		for i := range m.Gossip {
 			d.decodeGossip(&m.Gossip[i], gossip[i*gossipLen:])
 		}
@@ -455,7 +463,10 @@ func (e *Extensions) decode(kind uint16, data []byte, sender Flags) error {
 		if len(data) < IDLen {
 			return discard("extension %d with %d bytes of data", kind, len(data))
 		}
-		e.ShardID = NodeID(data)
+		// One that nodes.conf could not hold is as good as none.
+		if id := NodeID(data); id.Valid() {
+			e.ShardID = id
+		}
 	case extIPv4OrSecret:
 		if !sender.Has(FlagLightPubSub) {
 			if len(data) == IDLen {
@@ -500,20 +511,20 @@ func extText(to *string, kind uint16, data []byte) error {
 // of it, whatever it holds.
 func (d *Decoder) ip(b []byte) string {
 	b = b[:ipLen-1]
+	head := binary.LittleEndian.Uint64(b) ^ binary.LittleEndian.Uint64(b[8:])*31
 	if i := bytes.IndexByte(b, 0); i >= 0 {
 		b = b[:i]
 	}
 	if len(b) == 0 {
 		return ""
 	}
-	if s, ok := d.ips[string(b)]; ok {
-		return s
+	place := d.ips.place(head ^ uint64(len(b)))
+	if *place == string(b) {
+		return *place
 	}
-	if d.ips == nil || len(d.ips) >= maxRemembered {
-		d.ips = make(map[string]string)
-	}
+	d.ips.missed()
 	s := string(b)
-	d.ips[s] = s
+	*place = s
 	return s
 }
 
@@ -523,19 +534,41 @@ func (d *Decoder) slots(node NodeID, b []byte) *SlotSet {
 	if *set == noSlots {
 		return nil
 	}
-	if last := d.sets[node]; last != nil && *last == *set {
-		return last
+	place := d.sets.place(binary.LittleEndian.Uint64(node[:]))
+	if *place != nil && **place == *set {
+		return *place
 	}
-	if d.sets == nil || len(d.sets) >= maxRemembered {
-		d.sets = make(map[NodeID]*SlotSet)
-	}
+	d.sets.missed()
 	own := *set
-	d.sets[node] = &own
+	*place = &own
 	return &own
 }
 
+// A memo remembers values by a hash, one a place. It grows while it misses often.
+type memo[T any] struct {
+	at            []T
+	looks, misses int
+}
+
+const minMemo, maxMemo = 16, 4096
+
+// place is where the value of a hash is, if it is remembered.
+func (t *memo[T]) place(h uint64) *T {
+	if t.looks++; t.looks > 8*len(t.at) {
+		if t.at == nil {
+			t.at = make([]T, minMemo)
+		} else if t.misses > t.looks/8 && len(t.at) < maxMemo {
+			t.at = make([]T, 4*len(t.at))
+		}
+		t.looks, t.misses = 0, 0
+	}
+	return &t.at[h*0x9E3779B97F4A7C15>>32&uint64(len(t.at)-1)]
+}
+
+func (t *memo[T]) missed() { t.misses++ }
+
 var (
-	zeros   [64]byte
+	zeros   [gossipLen]byte
 	noSlots SlotSet
 )
 

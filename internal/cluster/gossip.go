@@ -21,7 +21,7 @@ func (m *Machine) sendGossip(l *link, t Type) {
 	}
 	msg := m.header(t)
 	msg.MFlags |= MFlagExtData
-	msg.Gossip = m.gossipFor(l.node)
+	msg.Gossip = m.gossipFor(l.node, msg.Gossip)
 	if n := l.node; n != nil && n.is(FlagExtensions) {
 		m.extend(&msg.Ext, n)
 	}
@@ -37,17 +37,18 @@ func (m *Machine) broadcastPong() {
 	}
 }
 
-// gossipFor fills a gossip section for node to, nil if it is a stranger (6.1).
-func (m *Machine) gossipFor(to *node) []GossipEntry {
+// gossipFor fills a gossip section for node to, nil if it is a stranger (6.1),
+// in the memory of list.
+func (m *Machine) gossipFor(to *node, list []GossipEntry) []GossipEntry {
 	n := len(m.nodes)
 	fresh := n - 2
 	wanted := min(max(3, n/10), fresh)
 	if wanted <= 0 && m.pfails == 0 {
-		return nil
+		return list
 	}
 	m.gossipGen++
 	gen := m.gossipGen
-	list := make([]GossipEntry, 0, max(wanted, 0)+m.pfails)
+	list = slices.Grow(list, max(wanted, 0)+m.pfails)
 	for draws := 3 * wanted; draws > 0 && fresh > 0 && wanted > 0; draws-- {
 		c := m.nodes[m.intn(n)]
 		if c == m.self || c == to || c.isPFail() || c.mark == gen {
@@ -102,7 +103,7 @@ func (m *Machine) extend(e *Extensions, to *node) {
 // handshake node of a stranger's MEET, whose word adds nodes but reports none.
 func (m *Machine) takeGossip(sender *node, msg *Message) {
 	for i := range msg.Gossip {
-		if !msg.Gossip[i].Node.Valid() {
+		if id := &msg.Gossip[i].Node; m.find(id) == nil && !id.Valid() { // ids in the table are valid
 			m.event(LevelWarn, "gossip ignored: invalid node id", sender)
 			return
 		}
@@ -112,7 +113,7 @@ func (m *Machine) takeGossip(sender *node, msg *Message) {
 		if g.Node == m.self.id {
 			continue
 		}
-		if n := m.byID[g.Node]; n != nil {
+		if n := m.find(&g.Node); n != nil {
 			m.heardOf(n, sender, g)
 		} else if g.Flags&(FlagNoAddr|FlagHandshake) == 0 && g.IP != "" && !m.isBlacklisted(g.Node) {
 			m.addFromGossip(g)

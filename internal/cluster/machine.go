@@ -20,6 +20,7 @@ type Machine struct {
 	self  *node
 	nodes []*node // the table, in order of arrival: everything that leaves follows it
 	byID  map[NodeID]*node
+	found [1 << foundBits]*node // answers most of find
 
 	byIdx      []*node
 	freeIdx    []uint16
@@ -91,10 +92,14 @@ type Machine struct {
 
 	viewChanged  bool
 	view         *View
-	published    *View // the one Ready handed out last
+	viewPos      []uint16 // scratch of View
+	published    *View    // the one Ready handed out last
 	saveNow      bool
 	syncNow      bool
-	out          Ready
+	out, last    Ready // being filled; handed out by the last Ready
+	spareConf    *NodesConf
+	messages     []*Message // made since the last Ready, with ReuseMessages
+	lastMessages []*Message
 	dirtyOwners  bool // owners changed since the view was built
 	slotsChecked bool // by CheckInvariants, since the last change
 }
@@ -365,9 +370,13 @@ func (m *Machine) endStep() {
 // Ready drains what the machine wants done since the last call.
 func (m *Machine) Ready() Ready {
 	rd := m.out
-	m.out = Ready{}
+	m.out, m.last = Ready{
+		Effects: m.last.Effects[:0], Close: m.last.Close[:0], Dial: m.last.Dial[:0], Send: m.last.Send[:0],
+	}, rd
+	m.messages, m.lastMessages = m.lastMessages[:0], m.messages
 	if m.saveNow {
-		rd.Save, rd.Sync = m.Conf(), m.syncNow
+		rd.Save, rd.Sync = m.confInto(m.spareConf), m.syncNow
+		m.spareConf = nil
 		m.saveNow, m.syncNow = false, false
 	}
 	if !m.cfg.NoViews && (m.viewChanged || m.view != m.published) {
@@ -378,9 +387,18 @@ func (m *Machine) Ready() Ready {
 }
 
 // Conf returns the state as nodes.conf shall hold it.
-func (m *Machine) Conf() *NodesConf {
-	c := &NodesConf{CurrentEpoch: m.currentEpoch, LastVoteEpoch: m.lastVoteEpoch}
-	c.Nodes = make([]ConfNode, 0, len(m.nodes))
+func (m *Machine) Conf() *NodesConf { return m.confInto(nil) }
+
+// Reuse gives back what an earlier Ready said to save and nobody looks at any
+// more: a later Save may be made of its memory.
+func (m *Machine) Reuse(c *NodesConf) { m.spareConf = c }
+
+// confInto is Conf, in the memory of c if that is not nil.
+func (m *Machine) confInto(c *NodesConf) *NodesConf {
+	if c == nil {
+		c = &NodesConf{Nodes: make([]ConfNode, 0, len(m.nodes))}
+	}
+	c.CurrentEpoch, c.LastVoteEpoch, c.Nodes = m.currentEpoch, m.lastVoteEpoch, c.Nodes[:0]
 	for _, n := range m.nodes {
 		if n.inHandshake() {
 			continue
@@ -458,29 +476,52 @@ func (m *Machine) send(l *link, msg *Message) {
 
 // header starts a message of type t.
 func (m *Machine) header(t Type) *Message {
+	msg := m.newMessage()
+	m.fillHeader(msg, t)
+	return msg
+}
+
+// newMessage returns an empty message, with ReuseMessages one that was handed
+// out by the Ready before the last.
+func (m *Machine) newMessage() *Message {
+	if !m.cfg.ReuseMessages {
+		return new(Message)
+	}
+	i := len(m.messages)
+	if i == cap(m.messages) {
+		m.messages = append(m.messages, new(Message))
+		return m.messages[i]
+	}
+	m.messages = m.messages[:i+1]
+	if m.messages[i] == nil {
+		m.messages[i] = new(Message)
+	}
+	msg := m.messages[i]
+	*msg = Message{Gossip: msg.Gossip[:0]}
+	return msg
+}
+
+func (m *Machine) fillHeader(msg *Message, t Type) {
 	s := m.self
 	owner := s
 	if s.isReplica() && s.primary != nil {
 		owner = s.primary
 	}
-	port, pport := m.cfg.wirePorts(s.addr)
-	epoch := owner.configEpoch
+	msg.Type = t
+	msg.Port, msg.PPort = m.cfg.wirePorts(s.addr)
+	msg.BusPort = s.addr.BusPort
+	msg.CurrentEpoch, msg.ConfigEpoch = m.currentEpoch, owner.configEpoch
 	if m.unproven {
-		epoch = 0
+		msg.ConfigEpoch = 0
 	}
-	msg := &Message{
-		Type: t, Port: port, PPort: pport, BusPort: s.addr.BusPort,
-		CurrentEpoch: m.currentEpoch, ConfigEpoch: epoch,
-		Offset: m.local.ReplOffset, Sender: s.id, Slots: owner.shareSlots(),
-		IP: m.cfg.AnnounceIP, Flags: s.flags, State: m.state,
-	}
+	msg.Offset, msg.Sender, msg.Slots = m.local.ReplOffset, s.id, owner.shareSlots()
+	msg.IP, msg.Flags, msg.State = m.cfg.AnnounceIP, s.flags, m.state
 	if s.primary != nil {
 		msg.ReplicaOf = s.primary.id
 	}
 	if m.mfPaused {
 		msg.MFlags |= MFlagPaused
 	}
-	return msg
 }
 
 // broadcast queues one message to every node but self and handshakes.

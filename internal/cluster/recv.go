@@ -18,7 +18,7 @@ func (m *Machine) recv(in Recv) {
 		m.recvFromSelf(l, msg, ping)
 		return
 	}
-	sender := m.byID[msg.Sender]
+	sender := m.find(&msg.Sender)
 	if sender != nil && sender.inHandshake() {
 		sender = nil
 	}

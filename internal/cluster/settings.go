@@ -95,6 +95,9 @@ type Settings struct {
 	// DisableRandomPing skips 5.2 step 3 (DEBUG DISABLE-CLUSTER-RANDOM-PING).
 	DisableRandomPing bool
 
+	// ReuseMessages lets the messages of a Ready be overwritten after the next
+	// Ready: for drivers that have made bytes of them by then.
+	ReuseMessages bool
 	// NoViews saves the cost of views in worlds that do not read them:
 	// Ready.View stays nil; Machine.View still builds one on demand.
 	NoViews bool

@@ -149,7 +149,7 @@ func (s *SlotSet) Len() int {
 }
 
 // Empty tells whether the set has no slot.
-func (s *SlotSet) Empty() bool { return s == nil || *s == SlotSet{} }
+func (s *SlotSet) Empty() bool { return s == nil || *s == noSlots }
 
 // Equal compares two sets; nil equals an empty set.
 func (s *SlotSet) Equal(o *SlotSet) bool {

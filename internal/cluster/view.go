@@ -129,13 +129,16 @@ func (m *Machine) View() *View {
 		State: m.state, Size: m.size,
 		CurrentEpoch: m.currentEpoch, LastVoteEpoch: m.lastVoteEpoch,
 		ManualFailover: m.mfEnd != 0, Paused: m.mfPaused, NoRedirect: m.cfg.ModuleNoRedirect,
-		header: *m.header(TypePublish),
 	}
+	m.fillHeader(&v.header, TypePublish)
 	v.header.MFlags = 0
 	if v.Mine == nil {
-		v.Mine = new(SlotSet)
+		v.Mine = &noSlots
 	}
-	pos := make([]uint16, len(m.byIdx)) // position in the table of each idx
+	if len(m.viewPos) < len(m.byIdx) {
+		m.viewPos = make([]uint16, len(m.byIdx)+len(m.byIdx)/2)
+	}
+	pos := m.viewPos // position in the table of each idx
 	same := !m.dirtyOwners && m.view != nil && len(m.view.Nodes) == len(m.nodes)
 	i := 0
 	for _, n := range m.byIdx { // by index, so that mostly pos[idx] == idx
@@ -169,7 +172,10 @@ func (m *Machine) View() *View {
 			}
 		}
 	}
-	v.Open = new(SlotSet)
+	v.Open = &noSlots
+	if len(m.migrating)+len(m.importing) > 0 {
+		v.Open = new(SlotSet)
+	}
 	v.migrating = markerView(m.migrating, pos, v.Open)
 	v.importing = markerView(m.importing, pos, v.Open)
 	m.dirtyOwners = false

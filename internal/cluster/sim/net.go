@@ -94,7 +94,7 @@ func (nw *network) dial(n *node, d cluster.Dial) {
 	c.pipes[0] = pipe{conn: c, side: 0}
 	c.pipes[1] = pipe{conn: c, side: 1}
 	c.ends[0] = end{node: n, boot: n.boot, link: d.Link, open: true}
-	n.links[d.Link] = c
+	n.addLink(d.Link, c)
 	nw.track(c)
 	at := nw.w.now + 2*ms
 	if to := nw.w.byIP[d.IP]; to != nil {
@@ -135,7 +135,7 @@ func (nw *network) connect(c *conn) {
 	to.accepts++
 	b := &c.ends[1]
 	*b = end{node: to, boot: to.boot, link: cluster.InboundLink(to.accepts), open: true}
-	to.links[b.link] = c
+	to.addLink(b.link, c)
 	w.mix(uint64(evConnect), uint64(w.now), uint64(a.node.i), uint64(to.i))
 	w.push(event{at: w.now, kind: evAccept, node: to, boot: to.boot, conn: c})
 	w.push(event{at: w.now, kind: evUp, node: a.node, boot: a.boot, conn: c})
@@ -162,7 +162,7 @@ func (nw *network) lose(c *conn, side uint8, refused bool) {
 func (nw *network) drop(c *conn, side uint8) {
 	e := &c.ends[side]
 	e.open = false
-	delete(e.node.links, e.link)
+	e.node.dropLink(e.link)
 	for _, f := range c.pending {
 		nw.w.release(f)
 	}
@@ -317,8 +317,8 @@ func (w *World) release(f *frame) {
 // decode reads a frame. What a machine sent must be well formed, and mean what
 // was meant: the bytes are made again from time to time.
 func (w *World) decode(n *node, f *frame) *cluster.Message {
-	m, err := w.decoder.Decode(f.buf)
-	if err != nil {
+	m := &w.message // machines keep nothing of it but the sets
+	if err := w.decoder.DecodeInto(m, f.buf); err != nil {
 		w.fail(n, "23", "received %v", err)
 		return nil
 	}

@@ -1,10 +1,8 @@
 package sim
 
 import (
-	"cmp"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 
 	"github.com/skeindb/skein/internal/cluster"
 )
@@ -24,11 +22,13 @@ type node struct {
 	boot       uint32 // number of the process
 	id         cluster.NodeID
 
-	m       *cluster.Machine
-	view    *cluster.View
-	inbox   []event
-	links   map[cluster.LinkID]*conn
-	accepts uint64
+	m          *cluster.Machine
+	view       *cluster.View
+	inbox      []event
+	dialled    []*conn // by link id; what is closed is nil
+	accepted   []*conn // by number
+	accepts    uint64
+	acceptBase uint64 // accepts when the process began
 
 	// The clocks: mono runs from boot of the host, a little fast or slow; wall
 	// is off by skew.
@@ -63,6 +63,35 @@ const (
 type disk struct {
 	synced *cluster.NodesConf
 	newest *cluster.NodesConf
+	unused *cluster.NodesConf
+}
+
+// write replaces the file.
+func (d *disk) write(c *cluster.NodesConf, sync bool) {
+	old := d.newest
+	d.newest = c
+	if sync {
+		if d.synced != old {
+			d.spare(d.synced)
+		}
+		d.synced = c
+	}
+	if old != d.synced {
+		d.spare(old)
+	}
+}
+
+// spare keeps a version that nobody can come back to, for its memory.
+func (d *disk) spare(c *cluster.NodesConf) {
+	if c != nil {
+		d.unused = c
+	}
+}
+
+func (d *disk) takeSpare() *cluster.NodesConf {
+	c := d.unused
+	d.unused = nil
+	return c
 }
 
 // replication stands for the data set: an offset, copied from the primary while
@@ -104,7 +133,8 @@ func (n *node) start() {
 	}
 	n.boot++
 	n.up, n.paused, n.catchingUp, n.inbox = true, false, false, nil
-	n.links = map[cluster.LinkID]*conn{}
+	n.dialled, n.accepted = n.dialled[:0], n.accepted[:0]
+	n.acceptBase = n.accepts
 	n.view = nil
 	n.wakeAt = 0
 	n.dieAtSave = dieNot
@@ -226,10 +256,8 @@ func (n *node) obey() {
 			n.losePower()
 			return
 		}
-		n.disk.newest = rd.Save
-		if rd.Sync {
-			n.disk.synced = rd.Save
-		}
+		n.disk.write(rd.Save, rd.Sync)
+		n.m.Reuse(n.disk.takeSpare())
 		if n.dieAtSave == dieAfterSave {
 			n.losePower()
 			return
@@ -244,8 +272,8 @@ func (n *node) obey() {
 		n.effect(e)
 	}
 	for _, l := range rd.Close {
-		if c := n.links[l]; c != nil {
-			w.net.close(c, c.sideOf(n, l))
+		if c := n.link(l); c != nil {
+			w.net.close(c, sideOf(l))
 		}
 	}
 	for _, d := range rd.Dial {
@@ -254,11 +282,11 @@ func (n *node) obey() {
 	var last *cluster.Message
 	var f *frame
 	for _, s := range rd.Send {
-		c := n.links[s.Link]
+		c := n.link(s.Link)
 		if c == nil {
 			continue
 		}
-		side := c.sideOf(n, s.Link)
+		side := sideOf(s.Link)
 		w.checker.sending(n, c.peer(side), s.Msg)
 		if s.Msg != last {
 			last, f = s.Msg, w.encode(s.Msg)
@@ -281,11 +309,43 @@ func (n *node) obey() {
 	}
 }
 
-func (c *conn) sideOf(n *node, l cluster.LinkID) uint8 {
-	if c.ends[1].node == n && c.ends[1].link == l {
+// sideOf is the side of a connection that a link of its owner names.
+func sideOf(l cluster.LinkID) uint8 {
+	if l.Inbound() {
 		return 1
 	}
 	return 0
+}
+
+// links of a process: dialled ones are numbered by the machine from 1 on,
+// accepted ones by n.accepts.
+
+func (n *node) place(l cluster.LinkID) (list *[]*conn, i int) {
+	if l.Inbound() {
+		return &n.accepted, int(uint64(l)<<1>>1 - n.acceptBase)
+	}
+	return &n.dialled, int(l)
+}
+
+func (n *node) link(l cluster.LinkID) *conn {
+	if list, i := n.place(l); i >= 0 && i < len(*list) {
+		return (*list)[i]
+	}
+	return nil
+}
+
+func (n *node) addLink(l cluster.LinkID, c *conn) {
+	list, i := n.place(l)
+	for len(*list) <= i {
+		*list = append(*list, nil)
+	}
+	(*list)[i] = c
+}
+
+func (n *node) dropLink(l cluster.LinkID) {
+	if list, i := n.place(l); i >= 0 && i < len(*list) {
+		(*list)[i] = nil
+	}
 }
 
 func (n *node) effect(e cluster.Effect) {
@@ -403,17 +463,15 @@ func (n *node) losePower() {
 
 func (n *node) end(fin bool) {
 	n.up, n.paused, n.catchingUp, n.inbox = false, false, false, nil
-	links := make([]cluster.LinkID, 0, len(n.links))
-	for l := range n.links {
-		links = append(links, l)
-	}
-	slices.SortFunc(links, cmp.Compare)
-	for _, l := range links {
-		c := n.links[l]
-		if fin {
-			n.w.net.close(c, c.sideOf(n, l))
-		} else {
-			n.w.net.drop(c, c.sideOf(n, l))
+	for side, list := range [][]*conn{n.dialled, n.accepted} {
+		for _, c := range list {
+			switch {
+			case c == nil:
+			case fin:
+				n.w.net.close(c, uint8(side))
+			default:
+				n.w.net.drop(c, uint8(side))
+			}
 		}
 	}
 }

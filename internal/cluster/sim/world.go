@@ -68,7 +68,8 @@ type World struct {
 	faults  faults
 	checker checker
 	decoder cluster.Decoder
-	frames  []*frame // free list
+	message cluster.Message // the one being received
+	frames  []*frame        // free list
 
 	err  error
 	hash uint64
@@ -118,6 +119,7 @@ func newWorld(seed uint64, opt Options) *World {
 	}
 	w.res.Seed = seed
 	w.cfg = cluster.DefaultSettings()
+	w.cfg.ReuseMessages = true
 	w.cfg.NodeTimeout = cluster.Millis(1500 + w.rnd.IntN(3500))
 	w.cfg.Ports = cluster.Addr{Port: clientPort, BusPort: busPort}
 	w.cfg.RequireFullCoverage = !w.chance(6)
