@@ -54,6 +54,14 @@ type Replication interface {
 	// Distrust says that it is not, until the primary has been heard.
 	Complete() bool
 	Distrust()
+	// SlotReplicas counts the online replicas that execute CLUSTER SETSLOT from
+	// the stream. Confirm appends cmd to the stream and parks the session that
+	// runs until n of them have it or the time is over (0: never), then calls
+	// done; late reports whether a snapshot may have missed what cmd does. Append
+	// appends it once more.
+	SlotReplicas() int
+	Confirm(s *engine.Session, cmd []byte, n int, timeoutMs int64, done func(ok bool, late func() bool))
+	Append(cmd []byte)
 }
 
 // Options are what a Bus needs.

@@ -45,6 +45,11 @@ type fakeRepl struct {
 	offset  atomic.Int64
 	foreign atomic.Bool // Distrust was called
 	age     atomic.Int64
+
+	replicas   atomic.Int64 // that take SETSLOT
+	acks, late atomic.Bool  // what Confirm finds
+	stream     []string     // what was appended
+	asked      []string     // of Confirm
 }
 
 func (f *fakeRepl) Follow(host string, port int, full bool) {
@@ -58,6 +63,21 @@ func (f *fakeRepl) Offset() int64               { return f.offset.Load() }
 func (f *fakeRepl) Link() (bool, time.Duration) { return true, time.Duration(f.age.Load()) }
 func (f *fakeRepl) Complete() bool              { return !f.foreign.Load() }
 func (f *fakeRepl) Distrust()                   { f.foreign.Store(true) }
+func (f *fakeRepl) SlotReplicas() int           { return int(f.replicas.Load()) }
+func (f *fakeRepl) Append(cmd []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.stream = append(f.stream, string(cmd))
+}
+
+// Confirm has the replicas answer as the test says.
+func (f *fakeRepl) Confirm(_ *engine.Session, cmd []byte, n int, timeoutMs int64, done func(bool, func() bool)) {
+	f.Append(cmd)
+	f.mu.Lock()
+	f.asked = append(f.asked, fmt.Sprintf("%d replicas, %d ms", n, timeoutMs))
+	f.mu.Unlock()
+	done(f.acks.Load(), func() bool { return f.late.Load() })
+}
 
 // node is a bus with an engine in this process, on real sockets.
 type node struct {

@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -46,7 +47,7 @@ func Specs(b *Bus) []*command.Spec {
 				sub("replicate", 3, admin, "3.0.0", "node-id", "Makes this node a replica of another.", func(b *Bus, c *command.Ctx) { b.admin(c, cluster.Replicate{Node: string(c.Arg(2))}) }),
 				sub("failover", -2, admin, "3.0.0", "[FORCE | TAKEOVER]", "Makes this replica the primary of its shard.", failover),
 				sub("reset", -2, f|command.Admin|command.NoScript, "3.0.0", "[HARD | SOFT]", "Takes this node out of the cluster.", reset),
-				sub("setslot", -4, admin, "3.0.0", "slot <IMPORTING node-id | MIGRATING node-id | NODE node-id | STABLE>", "Opens, closes or assigns a slot.", setSlot),
+				sub("setslot", -4, admin, "3.0.0", "slot <IMPORTING node-id | MIGRATING node-id | NODE node-id | STABLE> [TIMEOUT milliseconds]", "Opens, closes or assigns a slot.", setSlot),
 				sub("count-failure-reports", 3, f|command.Admin, "3.0.0", "node-id", "Counts the nodes that report another as failing.", countFailureReports),
 				sub("info", 2, f|command.Loading, "3.0.0", "", "State and counters of the cluster.", infoCommand),
 				sub("nodes", 2, f|command.Loading, "3.0.0", "", "The node table.", nodesCommand),
@@ -90,17 +91,30 @@ func subTips(name string) []string {
 // admin carries out a command of the machine and replies OK or its error, once
 // all that follows from it has taken effect.
 func (b *Bus) admin(c *command.Ctx, cmd cluster.Command) {
-	if _, err := b.Admin(cmd); err != nil {
+	if _, err := b.adminFor(c, cmd); err != nil {
 		c.Error(err.Error())
 		return
 	}
 	c.OK()
 }
 
+// adminFor is Admin for a command of a client. A transaction holds the locks of
+// its keys, so it does not wait until all has taken effect.
+func (b *Bus) adminFor(c *command.Ctx, cmd cluster.Command) (reply cluster.AdminReply, err error) {
+	if c.MayBlock {
+		return b.Admin(cmd)
+	}
+	err = errStopping
+	b.settle(func(m *cluster.Machine, now cluster.Times) { reply, err = m.Admin(now, cmd) })
+	return reply, err
+}
+
+var errStopping = errors.New("ERR the node is shutting down")
+
 // Admin carries out a command of the machine and waits until it has taken
 // effect. No slot locks may be held.
 func (b *Bus) Admin(cmd cluster.Command) (reply cluster.AdminReply, err error) {
-	err = fmt.Errorf("ERR the node is shutting down")
+	err = errStopping
 	b.do(func(m *cluster.Machine, now cluster.Times) { reply, err = m.Admin(now, cmd) })
 	return reply, err
 }
@@ -165,7 +179,7 @@ func flushSlots(b *Bus, c *command.Ctx) {
 }
 
 func bumpEpoch(b *Bus, c *command.Ctx) {
-	r, err := b.Admin(cluster.BumpEpoch{})
+	r, err := b.adminFor(c, cluster.BumpEpoch{})
 	switch {
 	case err != nil:
 		c.Error(err.Error())
@@ -244,36 +258,8 @@ func reset(b *Bus, c *command.Ctx) {
 	b.admin(c, cluster.Reset{Hard: hard})
 }
 
-func setSlot(b *Bus, c *command.Ctx) {
-	const bad = "ERR Invalid CLUSTER SETSLOT action or number of arguments. Try CLUSTER HELP"
-	if b.View().Myself().Flags.Has(cluster.FlagReplica) {
-		c.Error("ERR Please use SETSLOT only with masters.")
-		return
-	}
-	slot, ok := parseSlot(c, c.Arg(2))
-	if !ok {
-		return
-	}
-	args := c.Argv[3:]
-	cmd := cluster.SetSlot{Slot: slot}
-	switch {
-	case len(args) == 1 && command.Word(args[0], "stable"):
-		cmd.Action = cluster.SlotStable
-	case len(args) == 2 && command.Word(args[0], "migrating"):
-		cmd.Action, cmd.Node = cluster.SlotMigrating, string(args[1])
-	case len(args) == 2 && command.Word(args[0], "importing"):
-		cmd.Action, cmd.Node = cluster.SlotImporting, string(args[1])
-	case len(args) == 2 && command.Word(args[0], "node"):
-		cmd.Action, cmd.Node = cluster.SlotNode, string(args[1])
-	default:
-		c.Error(bad)
-		return
-	}
-	b.admin(c, cmd)
-}
-
 func countFailureReports(b *Bus, c *command.Ctx) {
-	r, err := b.Admin(cluster.CountFailureReports{Node: string(c.Arg(2))})
+	r, err := b.adminFor(c, cluster.CountFailureReports{Node: string(c.Arg(2))})
 	if err != nil {
 		c.Error(err.Error())
 		return

@@ -82,17 +82,21 @@ func (b *Bus) ask(f func(m *cluster.Machine, now cluster.Times)) {
 
 // settle runs f in the driver's goroutine and returns when everything that
 // follows from it is saved and in the driver's view, which is what questions are
-// answered from; commands may still run by an older one. Locks may be held.
+// answered from; commands may still run by an older one. Locks may be held. Before Start it
+// waits.
 func (b *Bus) settle(f func(m *cluster.Machine, now cluster.Times)) {
 	view := make(chan struct{})
 	select {
 	case b.events <- event{call: f, view: view}:
 	case <-b.quit:
 		return
+	case <-b.dead:
+		return
 	}
 	select {
 	case <-view:
 	case <-b.quit:
+	case <-b.dead:
 	}
 }
 

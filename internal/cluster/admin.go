@@ -383,8 +383,9 @@ func (m *Machine) reset(c Reset) error {
 	return nil
 }
 
-// setSlot opens, closes and assigns a slot (11.5).
-func (m *Machine) setSlot(c SetSlot) error {
+// CheckSetSlot returns the error that the command would have now. The node may
+// be asked this before the command is sent to its replicas.
+func (m *Machine) CheckSetSlot(c SetSlot) error {
 	if m.self.isReplica() && !c.Propagated {
 		return errf("Please use SETSLOT only with masters.")
 	}
@@ -407,14 +408,7 @@ func (m *Machine) setSlot(c SetSlot) error {
 		case n.isReplica():
 			return errf("Target node is not a master")
 		}
-		if migrating {
-			m.migrating[uint16(slot)] = n
-		} else {
-			m.importing[uint16(slot)] = n
-		}
 	case SlotStable:
-		delete(m.migrating, uint16(slot))
-		delete(m.importing, uint16(slot))
 	case SlotNode:
 		switch {
 		case n == nil:
@@ -424,9 +418,28 @@ func (m *Machine) setSlot(c SetSlot) error {
 		case m.owner(slot) == m.self && n != m.self && m.cfg.keysInSlot(slot) > 0:
 			return errf("Can't assign hashslot %d to a different node while I still hold keys for this hash slot.", slot)
 		}
-		m.assignSlot(slot, n, mine)
 	default:
 		return errf("Invalid CLUSTER SETSLOT action or number of arguments. Try CLUSTER HELP")
+	}
+	return nil
+}
+
+// setSlot opens, closes and assigns a slot (11.5).
+func (m *Machine) setSlot(c SetSlot) error {
+	if err := m.CheckSetSlot(c); err != nil {
+		return err
+	}
+	slot, cur := uint16(c.Slot), m.myPrimary()
+	switch n := m.lookup(c.Node); c.Action {
+	case SlotMigrating:
+		m.migrating[slot] = n
+	case SlotImporting:
+		m.importing[slot] = n
+	case SlotStable:
+		delete(m.migrating, slot)
+		delete(m.importing, slot)
+	case SlotNode:
+		m.assignSlot(c.Slot, n, cur != nil && m.owner(c.Slot) == cur)
 	}
 	m.viewChanged = true
 	m.save(true)

@@ -198,7 +198,7 @@ type Config struct {
 	ClusterRequireFullCoverage, ClusterAllowReadsWhenDown    Bool
 	ClusterAllowPubsubshardWhenDown, ClusterSlotStatsEnabled Bool
 	ClusterVoteSpacing, ClusterSlotlessFailover              Bool
-	ClusterModuleNoFailover                                  Bool
+	ClusterModuleNoFailover, ClusterMigrateWaitsReplicas     Bool
 	ClusterLinkSendbufLimit                                  Int // bytes; 0 = none
 	ClusterPingInterval                                      Int // milliseconds; 0 = derived
 	ClusterBlacklistTTL                                      Int // seconds

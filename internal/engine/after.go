@@ -32,6 +32,16 @@ func (s *Session) after() {
 	}
 }
 
+// Commit carries what the running command did so far to everyone concerned, as
+// happens otherwise when it ends, and returns the place in the log behind it. Its
+// slot locks are held; not inside of a transaction.
+func (s *Session) Commit() (end int64) {
+	s.after()
+	c := &s.ctx
+	c.Dirty, c.Changes, c.Effects, c.NEffects = 0, c.Changes[:0], c.Effects[:0], 0
+	return s.LogOffset
+}
+
 // logEffects appends the command's effects to the log, or, inside EXEC, to the
 // transaction's.
 func (s *Session) logEffects() {

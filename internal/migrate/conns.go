@@ -1,10 +1,11 @@
 package migrate
 
 import (
-	"bufio"
 	"net"
 	"sync"
 	"time"
+
+	"github.com/skeindb/skein/internal/resp"
 )
 
 // conns are connections to targets that are open and not in use. A slot moves
@@ -18,7 +19,7 @@ type conns struct {
 // conn is a connection to a target. Whoever took it owns it.
 type conn struct {
 	net.Conn
-	rd    *bufio.Reader
+	rd    *resp.Reader
 	addr  string // what it was dialled by
 	db    int64  // selected database
 	timer *time.Timer

@@ -31,6 +31,19 @@ type Options struct {
 	// Cluster reports whether the slots of keys that are sent may be in the
 	// middle of a move: the target is then sent RESTORE-ASKING.
 	Cluster bool
+	// Replicas makes moved keys outlive the loss of a primary on either side; nil:
+	// nobody waits for replicas.
+	Replicas Replicas
+}
+
+// Replicas is what MIGRATE asks about those of the two nodes.
+type Replicas interface {
+	// Of returns how many replicas of the server at host and port are thought to be
+	// alive, 0 if that is not known.
+	Of(host, port string) int
+	// Await returns when those of this node have the stream up to off, or the time
+	// is over. It holds no locks.
+	Await(off int64, limit time.Duration)
 }
 
 // Migrator carries out MIGRATE and owns the connections to targets. It is safe
@@ -178,9 +191,16 @@ func (m *Migrator) run(c *command.Ctx) {
 	t.scratch = nil
 
 	// c.DB is the database itself, whatever number SWAPDB gives it meanwhile.
-	primary := engine.SessionOf(c).Detach(t.run)
-	if !r.copy && primary {
+	s := engine.SessionOf(c)
+	primary := s.Detach(t.run)
+	if !r.copy && primary && len(t.accepted) > 0 {
 		t.deleteAccepted(c)
+		if m.opt.Replicas != nil && m.opt.Cluster && c.MayBlock {
+			// From the thaw on clients are sent to the target. A replica that took
+			// over here and still had the keys would serve what they left behind.
+			off := s.Commit()
+			s.Detach(func() { m.opt.Replicas.Await(off, r.timeout) })
+		}
 	}
 	switch {
 	case t.errText != "":

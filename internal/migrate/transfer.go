@@ -1,8 +1,6 @@
 package migrate
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"net"
@@ -20,8 +18,10 @@ import (
 //	-> SELECT db                      unless the connection is on it already
 //	-> RESTORE key ttl payload [REPLACE]   for each key
 //	<- a line for each
+//	-> WAIT n slice, ROLE             if the target has replicas, until they have
+//	                                  what was restored
 //
-// All is sent at once, then the replies are read. It holds no locks.
+// The keys are sent at once, then the replies are read. It holds no locks.
 type transfer struct {
 	m       *Migrator
 	r       *request
@@ -82,7 +82,7 @@ func (t *transfer) connect() (c *conn, errText string) {
 	case err != nil:
 		return nil, errConnect
 	}
-	return &conn{Conn: nc, rd: bufio.NewReaderSize(nc, 4<<10), addr: addr, db: unknownDB}, ""
+	return &conn{Conn: nc, rd: resp.NewReader(nc), addr: addr, db: unknownDB}, ""
 }
 
 // talk holds the conversation over c. An err means that the connection is of no
@@ -133,7 +133,56 @@ func (t *transfer) talk(c *conn) (answered bool, err error, errText string) {
 	if c.db = t.r.db; t.errText != "" {
 		c.db = unknownDB
 	}
+	if m := t.m; m.opt.Replicas != nil && m.opt.Cluster && !t.r.copy && len(t.accepted) > 0 {
+		if err := t.confirm(c); err != nil {
+			t.accepted = nil
+			return true, err, errRead
+		}
+	}
 	return true, nil, ""
+}
+
+// confirmSlice is how long the target waits before the number of its replicas is
+// looked at again, in milliseconds.
+const confirmSlice = 200
+
+// confirm waits until the target's replicas have what it took: those of them that
+// are alive by what this node knows, and connected by what the target says.
+// Without them the keys stay here.
+func (t *transfer) confirm(c *conn) error {
+	for end := time.Now().Add(t.r.timeout); ; {
+		need := t.m.opt.Replicas.Of(t.r.host, t.r.port)
+		if need == 0 {
+			return nil
+		}
+		have, err := t.ask(c, "WAIT", strconv.Itoa(need), strconv.Itoa(confirmSlice))
+		if err != nil {
+			return err
+		}
+		if have.Err() != nil || have.Int >= int64(need) {
+			return nil // or the user may not ask
+		}
+		role, err := t.ask(c, "ROLE")
+		if err != nil {
+			return err
+		}
+		if e := role.Elems; len(e) == 3 && e[2].Kind == resp.Array && have.Int >= int64(len(e[2].Elems)) {
+			return nil
+		}
+		if !time.Now().Before(end) {
+			t.accepted = nil
+			if t.errText == "" {
+				t.errText = errTarget + "NOREPLICAS Not enough good replicas to write."
+			}
+			return nil
+		}
+	}
+}
+
+// ask sends a command and returns the reply.
+func (t *transfer) ask(c *conn, args ...string) (resp.Reply, error) {
+	c.SetDeadline(time.Now().Add(t.r.timeout + confirmSlice*time.Millisecond))
+	return c.rd.Do(c, args...)
 }
 
 var errLine = errors.New("migrate: the target's reply is no line of the protocol")
@@ -141,11 +190,10 @@ var errLine = errors.New("migrate: the target's reply is no line of the protocol
 // readLine returns the next reply without its end; it is valid until the next.
 func (t *transfer) readLine(c *conn) ([]byte, error) {
 	c.SetReadDeadline(time.Now().Add(t.r.timeout))
-	line, err := c.rd.ReadSlice('\n')
+	line, err := c.rd.Line()
 	if err != nil {
 		return nil, err
 	}
-	line = bytes.TrimRight(line, "\r\n")
 	if len(line) == 0 || line[0] != '+' && line[0] != '-' {
 		return nil, errLine
 	}

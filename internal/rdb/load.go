@@ -155,6 +155,8 @@ func (i *Info) set(name, value []byte) {
 		i.UsedMemory = number()
 	case "aof-base", "aof-preamble":
 		i.AOFBase = number() == 1
+	case "cluster-slot-states":
+		i.SlotStates = string(value)
 	case "repl-stream-db":
 		i.Repl.DB = int(number())
 	case "repl-id":

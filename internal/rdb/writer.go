@@ -44,6 +44,7 @@ type Info struct {
 	CreatedSec    int64  // Unix time
 	UsedMemory    int64  // bytes
 	AOFBase       bool   // the file is the base of an append-only log
+	SlotStates    string // open slots of a full sync's primary (cluster specification, 9.6); "" for none
 	Repl          *ReplInfo
 }
 
@@ -64,6 +65,9 @@ func (w *Writer) Info(i *Info) error {
 		w.Aux("repl-stream-db", strconv.Itoa(r.DB))
 		w.Aux("repl-id", r.ID)
 		w.Aux("repl-offset", strconv.FormatInt(r.Offset, 10))
+	}
+	if i.SlotStates != "" {
+		w.Aux("cluster-slot-states", i.SlotStates)
 	}
 	base := "0"
 	if i.AOFBase {

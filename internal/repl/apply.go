@@ -96,6 +96,9 @@ func (l *link) fullSync(next *snapshot, s *Settings) error {
 		if at := stats.Info.Repl; at != nil && at.DB >= 0 {
 			db = at.DB
 		}
+		if r.o.LoadSlotStates != nil {
+			r.o.LoadSlotStates(stats.Info.SlotStates)
+		}
 		r.log.adopt(id, off, min(db, r.e.Store.DBs()-1), s.BacklogSize)
 		f.full = false
 		if len(rest) > 0 { // a primary that does not wait for the acknowledgement
@@ -316,8 +319,8 @@ func (a *applier) batch(buf []byte) (used int, err error) {
 // keep collects what the tap must be told of.
 func (a *applier) keep(argv [][]byte, raw []byte, db int) {
 	spec := a.l.r.e.Table.Lookup(argv)
-	if spec == nil {
-		return
+	if spec == nil || spec.Group == command.Cluster {
+		return // slots are in nodes.conf, not in the data
 	}
 	multi := spec.Name == "multi" || spec.Name == "exec"
 	inside := spec.Name == "select" && len(a.tapped) > 0

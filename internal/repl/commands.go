@@ -180,7 +180,9 @@ func (r *Repl) replconf(c *command.Ctx) {
 			}
 			r.mu.Unlock()
 		case "version":
-			// A fact for logs, as is the node id below; nothing depends on them.
+			r.mu.Lock()
+			p.takesSlots = takesSlots(string(value))
+			r.mu.Unlock()
 		case "set-cluster-node-id":
 		case "rdb-only":
 			n, ok := command.ParseInt(value)

@@ -77,6 +77,9 @@ func (l *link) handshake(s *Settings) (*snapshot, error) {
 		add("REPLCONF ip-address", false, "REPLCONF", "ip-address", s.AnnounceIP)
 	}
 	add("REPLCONF capa", false, "REPLCONF", "capa", "eof", "capa", "psync2")
+	if l.r.o.Cluster {
+		add("REPLCONF version", false, "REPLCONF", "version", slotVersion)
+	}
 	if err := l.write(out); err != nil {
 		return nil, err
 	}

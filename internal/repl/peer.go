@@ -61,6 +61,7 @@ type peer struct {
 	filter        bool // only parts of the data set
 	wantFunctions bool // ... the function libraries
 	psync         bool // it spoke PSYNC, not SYNC
+	takesSlots    bool // it executes CLUSTER SETSLOT from the stream
 	state         peerState
 	asked         time.Time // for a full sync
 	reader        *reader   // its place in the stream; nil before

@@ -96,6 +96,11 @@ type Options struct {
 	ClearFunctions func()
 	LoadFunction   func(source []byte) error
 
+	// SlotStates returns the open slots of a primary as a full sync carries them;
+	// LoadSlotStates takes those of the primary, "" if it named none. May be nil.
+	SlotStates     func() string
+	LoadSlotStates func(states string)
+
 	// Durable returns the offset up to which the append-only file is on disk,
 	// and whether there is one. May be nil.
 	Durable func() (off int64, on bool)
@@ -114,6 +119,7 @@ type Repl struct {
 	o     Options
 	e     *engine.Engine
 	log   *Log
+	cuts  atomic.Int64 // snapshots for replicas that have begun
 	slog  *slog.Logger
 	retry time.Duration // retryEvery; tests are less patient
 	Stats Stats

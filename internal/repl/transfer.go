@@ -130,6 +130,7 @@ func (r *Repl) makeSnapshot(s *Settings) error {
 	var c *rdb.Collector
 	var at *rdb.ReplInfo
 	var functions [][]byte
+	var states string
 	var err error
 	r.Cut(func(*rdb.ReplInfo) {
 		if f := r.follower.Load(); f != nil && f.linkState() != linkConnected {
@@ -146,6 +147,10 @@ func (r *Repl) makeSnapshot(s *Settings) error {
 		r.log.reselect()
 		if r.o.Functions != nil {
 			functions = r.o.Functions()
+		}
+		r.cuts.Add(1) // before the states are read: see Confirm
+		if r.o.SlotStates != nil {
+			states = r.o.SlotStates()
 		}
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -200,7 +205,7 @@ func (r *Repl) makeSnapshot(s *Settings) error {
 			t.serve(p, rd, at)
 		})
 	}
-	err = t.write(snap, c, at, functions, s)
+	err = t.write(snap, c, at, functions, states, s)
 	t.err = err
 	close(t.done)
 	for _, p := range t.eof {
@@ -256,12 +261,12 @@ func (r *Repl) refuseWaiting() {
 }
 
 // write makes the file.
-func (t *transfer) write(snap *store.Snapshot, c *rdb.Collector, at *rdb.ReplInfo, functions [][]byte, s *Settings) error {
+func (t *transfer) write(snap *store.Snapshot, c *rdb.Collector, at *rdb.ReplInfo, functions [][]byte, states string, s *Settings) error {
 	w := rdb.NewWriter(t, rdb.WriterOptions{Compress: s.Compress, Checksum: s.Checksum})
 	for _, f := range functions {
 		w.Function(f)
 	}
-	info := rdb.Info{ServerVersion: engine.Version, CreatedSec: time.Now().Unix(), Repl: at}
+	info := rdb.Info{ServerVersion: engine.Version, CreatedSec: time.Now().Unix(), SlotStates: states, Repl: at}
 	if t.r.o.UsedMemory != nil {
 		info.UsedMemory = t.r.o.UsedMemory()
 	}

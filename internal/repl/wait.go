@@ -16,10 +16,11 @@ const (
 // acknowledged; what it then answers is counted at that moment.
 type wait struct {
 	s      *engine.Session
-	target int64 // offset after the client's last write
-	local  int   // WAITAOF: own disk too
-	want   int   // replicas
-	disk   bool  // what replicas have on disk, not in memory
+	await  chan struct{} // Await: no session waits, but who listens here; bound 1
+	target int64         // offset after the client's last write
+	local  int           // WAITAOF: own disk too
+	want   int           // replicas
+	disk   bool          // what replicas have on disk, not in memory
 }
 
 // wait is WAIT numreplicas timeout.
@@ -106,7 +107,11 @@ func (r *Repl) park(c *command.Ctx, w *wait, timeoutMs int64, reply func()) {
 	if timeoutMs > 0 {
 		deadline = c.Now + timeoutMs
 	}
-	w.s.ParkUntil(deadline, func(bool) {
+	r.parkUntil(w, deadline, reply)
+}
+
+func (r *Repl) parkUntil(w *wait, deadlineMs int64, reply func()) {
+	w.s.ParkUntil(deadlineMs, func(bool) {
 		r.mu.Lock()
 		delete(r.waits, w)
 		r.mu.Unlock()
@@ -192,7 +197,14 @@ func (r *Repl) checkWaits() {
 	}
 	r.mu.Unlock()
 	for _, w := range wake {
-		if r.localCount(w) >= w.local {
+		switch {
+		case r.localCount(w) < w.local:
+		case w.await != nil:
+			select {
+			case w.await <- struct{}{}:
+			default:
+			}
+		default:
 			w.s.Wake()
 		}
 	}
@@ -207,7 +219,7 @@ func (r *Repl) tickWaits() {
 	r.mu.Lock()
 	n := len(r.waits)
 	for w := range r.waits {
-		if !w.s.Parked() {
+		if w.s != nil && !w.s.Parked() {
 			delete(r.waits, w)
 		}
 	}

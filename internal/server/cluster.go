@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"time"
 
 	"github.com/skeindb/skein/internal/bus"
 	"github.com/skeindb/skein/internal/cluster"
@@ -51,6 +52,31 @@ func (s *Server) newBus() error {
 	s.bus = b
 	s.engine.Publish = b.Publish
 	return nil
+}
+
+// moveReplicas are the replicas on both sides of a MIGRATE.
+type moveReplicas struct{ s *Server }
+
+func (m moveReplicas) on() bool {
+	return m.s.bus != nil && m.s.Config.ClusterMigrateWaitsReplicas.Get()
+}
+
+func (m moveReplicas) Of(host, port string) int {
+	p, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || !m.on() {
+		return 0
+	}
+	return m.s.bus.LiveReplicas(host, uint16(p))
+}
+
+func (m moveReplicas) Await(off int64, limit time.Duration) {
+	if !m.on() {
+		return
+	}
+	need := func() int { return min(m.s.repl.Online(), m.s.bus.OwnLiveReplicas()) }
+	if !m.s.repl.Await(off, limit, need) {
+		m.s.Log.Warn("Replicas have not acknowledged in time that keys were moved away", "offset", off, "online", m.s.repl.Online())
+	}
 }
 
 // basePort is the client port of the bus's own kind.

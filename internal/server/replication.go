@@ -35,6 +35,17 @@ func (s *Server) newRepl() {
 			}
 			logfmt.SinkOf(s.Log).SetRole(role)
 		},
+		SlotStates: func() string {
+			if s.bus == nil {
+				return ""
+			}
+			return s.bus.SlotStates()
+		},
+		LoadSlotStates: func(states string) {
+			if s.bus != nil {
+				s.bus.LoadSlotStates(states)
+			}
+		},
 		NewSpool: func() (repl.Spool, error) {
 			f, err := os.CreateTemp(c.Path("."), "temp-repl-*.rdb")
 			if err != nil {
@@ -102,17 +113,13 @@ func (s *Server) dial(ctx context.Context, host, port string, secure bool) (net.
 }
 
 // clusterRepl is replication as the cluster bus asks for it.
-type clusterRepl struct{ r *repl.Repl }
+type clusterRepl struct{ *repl.Repl }
 
 func (c clusterRepl) Follow(host string, port int, full bool) {
-	c.r.Follow(host, port, repl.FollowOptions{Full: full})
+	c.Repl.Follow(host, port, repl.FollowOptions{Full: full})
 }
-func (c clusterRepl) Promote()       { c.r.Promote() }
-func (c clusterRepl) Offset() int64  { return c.r.Offset() }
-func (c clusterRepl) Complete() bool { return c.r.Complete() }
-func (c clusterRepl) Distrust()      { c.r.Distrust() }
 func (c clusterRepl) Link() (up bool, age time.Duration) {
-	switch st := c.r.Status(); {
+	switch st := c.Status(); {
 	case st.LinkUp:
 		return true, max(st.SinceIO, 0)
 	case st.NeverUp:

@@ -84,7 +84,7 @@ func New(cfg *config.Config, log *slog.Logger) (*Server, error) {
 			return nil, err
 		}
 	}
-	s.migrator = migrate.New(migrate.Options{Dial: s.dialTarget, Cluster: cfg.ClusterEnabled.Get()})
+	s.migrator = migrate.New(migrate.Options{Dial: s.dialTarget, Cluster: cfg.ClusterEnabled.Get(), Replicas: moveReplicas{s}})
 	s.engine.SetTable(s.table())
 	s.engine.Evict = s.newEvictor().Run
 	s.followConfig()
