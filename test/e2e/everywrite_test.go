@@ -3,8 +3,6 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -247,33 +245,21 @@ func TestEveryWriteCommandHasAnExample(t *testing.T) {
 	}
 }
 
-// peerServers are the servers of other kinds found here: redis-server as
-// installed, and what the folder named by PEERS holds.
-func peerServers(t *testing.T) []proc.Program {
-	t.Helper()
-	peers := []proc.Program{proc.Redis(t)}
-	dir := os.Getenv("PEERS")
-	if dir == "" {
-		t.Log("PEERS names no folder with valkey-server and redis-server of other versions: only the installed redis-server is tried")
-		return peers
-	}
-	for _, name := range []string{"valkey-server", "redis-server"} {
-		path := filepath.Join(dir, name)
-		if _, err := os.Stat(path); err != nil {
-			t.Fatalf("PEERS: %v", err)
-		}
-		peers = append(peers, proc.Program{Name: "peer-" + name, Path: path})
-	}
-	return peers
-}
-
 // Over a workload in which every write command occurs a replica of another kind
 // holds what its Skein primary holds, and the reverse, by the stream and by a
 // full sync afterwards.
 func TestEveryWriteReachesReplicas(t *testing.T) {
-	for _, peer := range peerServers(t) {
-		for _, tt := range []struct{ primary, replica proc.Program }{{proc.Skein(t), peer}, {peer, proc.Skein(t)}} {
-			t.Run(tt.primary.Name+" to "+tt.replica.Name, func(t *testing.T) {
+	for _, kind := range proc.Reals {
+		for _, toUs := range []bool{false, true} {
+			name := "skein to " + kind.Name
+			if toUs {
+				name = kind.Name + " to skein"
+			}
+			t.Run(name, func(t *testing.T) {
+				tt := struct{ primary, replica proc.Program }{proc.Skein(t), kind.Program(t)}
+				if toUs {
+					tt.primary, tt.replica = tt.replica, tt.primary
+				}
 				primary := proc.StartNode(t, tt.primary, "--repl-diskless-sync-delay", "0")
 				follow := func() *proc.Node {
 					r := proc.StartNode(t, tt.replica)
