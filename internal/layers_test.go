@@ -47,17 +47,18 @@ const layers = `
 	admin: command config ds engine glob rdb store
 	observe: command config engine mem
 	persist: command config disk engine rdb store
+	aof: command config disk ds engine rdb resp store
 	repl: command engine rdb resp store
 	migrate: command engine rdb resp
 	bus: cluster command config disk engine hashslot resp store
 
 	# the composition root
-	server: acl admin bus cluster command config datatypes disk engine logfmt mem migrate netio observe persist rdb repl store
+	server: acl admin aof bus cluster command config datatypes disk engine logfmt mem migrate netio observe persist rdb repl store
 
 	# a user of servers, from outside
 	up: config
 
-	../cmd/skein: cluster/sim rdb server up
+	../cmd/skein: aof cluster/sim disk rdb server up
 `
 
 // outside says what else packages may not have of the standard library. A name
@@ -77,6 +78,7 @@ const outside = `
 	admin: net os
 	config: net
 	persist: net os
+	aof: net
 	repl: net(JoinHostPort SplitHostPort) os(Getpid)
 	cluster: net os time sync math/rand math/rand/v2 crypto/rand
 	cluster/sim: net

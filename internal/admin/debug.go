@@ -86,10 +86,16 @@ func (a *admin) debug(c *command.Ctx) {
 			c.Error("ERR the append only file is not in use")
 			return
 		}
-		if err := a.LoadAOF(); err != nil {
-			c.Error("ERR " + err.Error())
+		if c.World {
+			c.Error("ERR DEBUG LOADAOF is not allowed in a transaction")
 			return
 		}
+		if err := a.LoadAOF(); err != nil {
+			a.Log.Warn("DEBUG LOADAOF failed", "err", err)
+			c.Error("ERR Error trying to load the AOF files, check server logs.")
+			return
+		}
+		a.Log.Warn("Append Only File loaded by DEBUG LOADAOF")
 		c.OK()
 	case is("change-repl-id", 2, 2):
 		if a.ChangeReplID != nil {

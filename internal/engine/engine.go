@@ -63,12 +63,15 @@ type Engine struct {
 	log     Log
 	logOn   atomic.Bool
 	dirty   atomic.Int64 // changes since the last save
-	misconf atomic.Pointer[string]
+	misconf [MisconfSources]atomic.Pointer[string]
 
 	// EndTurn, when set, runs after each batch of a session that wrote, before
 	// the replies leave: what must be durable or acknowledged first is waited
-	// for here.
-	EndTurn func(s *Session)
+	// for here (wrote). If it returns false that cannot be had: nobody knows what
+	// will become of what the batch did, so its replies are dropped and the
+	// connection is closed. Set before the first session.
+	EndTurn func(s *Session, wrote bool) bool
+	holdAll atomic.Bool // HoldReplies
 
 	Auth     Authenticator
 	clients  clients
@@ -198,6 +201,10 @@ func (e *Engine) Propagate(db int, cmds []byte) {
 		e.log.Append(db, db, cmds)
 	}
 }
+
+// HoldReplies makes EndTurn run after batches that wrote nothing too: what they
+// have read may not be durable yet.
+func (e *Engine) HoldReplies(on bool) { e.holdAll.Store(on) }
 
 // Dirty returns the number of changes since the last save; AddDirty adjusts it.
 func (e *Engine) Dirty() int64       { return e.dirty.Load() }

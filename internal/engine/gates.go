@@ -38,11 +38,43 @@ func (e *Engine) SetGate(gate uint32, closed bool) {
 // Gate reports whether any of the given gates is closed.
 func (e *Engine) Gate(gates uint32) bool { return e.gates.Load()&gates != 0 }
 
-// SetMisconf closes or opens the gate for writes after a persistence error;
-// text is the reply, "" opens it.
-func (e *Engine) SetMisconf(text string) {
-	e.misconf.Store(&text)
-	e.SetGate(GateMisconf, text != "")
+// Who may find that the data set cannot be kept on disk. The first of them that
+// does so gives the reply.
+const (
+	MisconfRDB = iota
+	MisconfAOF
+	MisconfSources
+)
+
+// SetMisconf closes the gate for writes after a persistence error of one source;
+// text is the reply. With "" that source is well again, and the gate opens if all
+// are.
+func (e *Engine) SetMisconf(source int, text string) {
+	if text != "" {
+		e.misconf[source].Store(&text)
+	} else {
+		e.misconf[source].Store(nil)
+	}
+	// Those who store and look last leave what holds.
+	for closed := e.misconfText() != ""; ; {
+		e.SetGate(GateMisconf, closed)
+		if now := e.misconfText() != ""; now == closed {
+			return
+		} else {
+			closed = now
+		}
+	}
+}
+
+// misconfText is the reply to writes while the data set cannot be kept, "" when
+// it can.
+func (e *Engine) misconfText() string {
+	for i := range e.misconf {
+		if p := e.misconf[i].Load(); p != nil {
+			return *p
+		}
+	}
+	return ""
 }
 
 // The refusals, without the leading dash (documented texts).
@@ -91,7 +123,9 @@ func (s *Session) gate(g uint32, spec *command.Spec) (refuse string, wait bool) 
 	}
 	if write || spec.Full == "ping" {
 		if g&GateMisconf != 0 && g&GateReplica == 0 {
-			return *s.e.misconf.Load(), false
+			if text := s.e.misconfText(); text != "" { // else it has just been lifted
+				return text, false
+			}
 		}
 	}
 	if write {

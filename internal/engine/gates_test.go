@@ -49,14 +49,14 @@ func TestGates(t *testing.T) {
 		c.is("RESET", "+RESET")
 		c.is("GET k", "$1 v")
 	}
-	l.SetMisconf(engine.ErrMisconfBGSave)
+	l.SetMisconf(engine.MisconfRDB, engine.ErrMisconfBGSave)
 	if got := c.do("SET k w"); got != "-"+engine.ErrMisconfBGSave+"\r\n" {
 		t.Errorf("SET: %q", got)
 	}
 	if got := c.do("PING"); got != "-"+engine.ErrMisconfBGSave+"\r\n" {
 		t.Errorf("PING: %q", got)
 	}
-	l.SetMisconf("")
+	l.SetMisconf(engine.MisconfRDB, "")
 	c.is("PING", "+PONG")
 }
 

@@ -27,6 +27,9 @@ func (s *Session) runBatch(cmds int) int {
 		if quiet && len(s.out.Buf) > 0 { // afterSpecial wants to find the one reply
 			s.endBatch()
 			s.holdPushes()
+			if s.closing {
+				return i
+			}
 		}
 		if slots != nil {
 			mark = s.replied()
@@ -56,6 +59,9 @@ func (s *Session) runBatch(cmds int) int {
 		if len(s.out.Buf) >= flushAt {
 			s.endBatch()
 			s.holdPushes()
+			if s.closing {
+				return i + 1
+			}
 		}
 		if i&15 == 15 {
 			s.ctx.Now = s.e.nowAt(t)

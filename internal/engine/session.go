@@ -295,10 +295,11 @@ func (s *Session) flush() {
 func (s *Session) endBatch() {
 	s.foldTally()
 	s.active.Store(s.ctx.Now)
-	if s.wrote {
+	if wrote := s.wrote; wrote || s.e.holdAll.Load() {
 		s.wrote = false
-		if s.e.EndTurn != nil {
-			s.e.EndTurn(s)
+		if s.e.EndTurn != nil && !s.e.EndTurn(s, wrote) {
+			s.out.Buf = s.out.Buf[:0]
+			s.closing = true
 		}
 	}
 	s.flush()

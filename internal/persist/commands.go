@@ -53,10 +53,14 @@ func (s *Saver) bgsaveRun(c *command.Ctx) {
 		c.Error(command.ErrSyntax)
 		return
 	}
-	switch err := s.background(); {
+	err := errRewriting
+	if !s.busy() {
+		err = s.background()
+	}
+	switch {
 	case err == nil:
 		c.Simple("Background saving started")
-	case schedule:
+	case schedule && err == errRewriting:
 		s.mu.Lock()
 		s.scheduled = true
 		s.mu.Unlock()

@@ -41,16 +41,8 @@ func (s *Saver) Load(keepExpired bool, done func(at *rdb.ReplInfo, expired int))
 		return fmt.Errorf("persist: %w", err)
 	}
 	e := s.opt.Engine
-	e.SetGate(engine.GateLoading, true)
-	defer e.SetGate(engine.GateLoading, false)
-	s.loading.mu.Lock()
-	s.loading.active, s.loading.start, s.loading.total, s.loading.loaded = true, time.Now(), size, 0
-	s.loading.mu.Unlock()
-	defer func() {
-		s.loading.mu.Lock()
-		s.loading.active = false
-		s.loading.mu.Unlock()
-	}()
+	progress, loaded := s.Loading(size)
+	defer loaded()
 	start := time.Now()
 	st, err := rdb.Load(rdb.NewReader(f), e.Store, &rdb.LoadOptions{
 		Limits: Limits(e.Env.Limits()), NowMs: e.Now(), DropExpired: !keepExpired,
@@ -60,9 +52,7 @@ func (s *Saver) Load(keepExpired bool, done func(at *rdb.ReplInfo, expired int))
 			}
 		},
 		Between: func(st *rdb.LoadStats) error {
-			s.loading.mu.Lock()
-			s.loading.loaded = st.Bytes
-			s.loading.mu.Unlock()
+			progress(st.Bytes)
 			return nil
 		},
 	})
@@ -78,6 +68,27 @@ func (s *Saver) Load(keepExpired bool, done func(at *rdb.ReplInfo, expired int))
 		done(st.Info.Repl, st.Expired)
 	}
 	return nil
+}
+
+// Loading begins to load a data set of so many bytes: until done, clients are told
+// -LOADING, and INFO shows the progress.
+func (s *Saver) Loading(total int64) (progress func(loaded int64), done func()) {
+	l := &s.loading
+	s.opt.Engine.SetGate(engine.GateLoading, true)
+	l.mu.Lock()
+	l.active, l.start, l.total, l.loaded = true, time.Now(), total, 0
+	l.mu.Unlock()
+	progress = func(loaded int64) {
+		l.mu.Lock()
+		l.loaded = loaded
+		l.mu.Unlock()
+	}
+	return progress, func() {
+		l.mu.Lock()
+		l.active = false
+		l.mu.Unlock()
+		s.opt.Engine.SetGate(engine.GateLoading, false)
+	}
 }
 
 // Limits are the limits of the data types in rdb's terms.

@@ -28,6 +28,9 @@ type Options struct {
 	// Cut runs fn while no data changes, with the place in the replication
 	// stream that the data stands for, nil if none.
 	Cut func(fn func(at *rdb.ReplInfo))
+	// Busy reports whether something else writes the data set to disk, the rewrite
+	// of the append-only file: a save then has to wait. May be nil.
+	Busy func() bool
 }
 
 // Saver saves and loads the data set of one node. Safe for concurrent use.
@@ -65,7 +68,7 @@ func (s *Saver) Path() string { return s.opt.Config.Path(s.opt.Config.DBFilename
 // Tick starts a save when a save point is due, or one is scheduled. The cron
 // calls it.
 func (s *Saver) Tick() {
-	if s.opt.Engine.Gate(engine.GateLoading) {
+	if s.opt.Engine.Gate(engine.GateLoading) || s.busy() {
 		return
 	}
 	s.mu.Lock()
@@ -89,6 +92,15 @@ func (s *Saver) Tick() {
 	if due {
 		s.background()
 	}
+}
+
+func (s *Saver) busy() bool { return s.opt.Busy != nil && s.opt.Busy() }
+
+// Running reports whether a save is being written.
+func (s *Saver) Running() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.running
 }
 
 // retryAfter spaces the attempts after a failed save (persistence, 7.3).

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync/atomic"
 	"time"
 
@@ -13,7 +14,11 @@ import (
 	"github.com/skeindb/skein/internal/store"
 )
 
-var errBusy = errors.New("Background save already in progress")
+var (
+	errBusy      = errors.New("Background save already in progress")
+	errRewriting = errors.New("Another child process is active (AOF?): can't BGSAVE right now. " +
+		"Use BGSAVE SCHEDULE in order to schedule a BGSAVE whenever possible.")
+)
 
 func formatChanges(changes, seconds int64) string {
 	return fmt.Sprintf("%d changes in %d seconds. Saving...", changes, seconds)
@@ -56,19 +61,20 @@ func (s *Saver) end(err error, background bool) {
 	default:
 		s.opt.Log.Warn("Error saving DB on disk", "err", err)
 	}
-	s.guard()
+	s.Guard()
 }
 
-// guard closes or opens the gate for writes after a failed save.
-func (s *Saver) guard() {
+// Guard closes or opens the gate for writes after a failed save, as the settings
+// say now.
+func (s *Saver) Guard() {
 	c := s.opt.Config
 	s.mu.Lock()
 	bad := s.failed && c.StopWritesOnBgsaveError.Get() && len(c.Save.Get()) > 0
 	s.mu.Unlock()
 	if bad {
-		s.opt.Engine.SetMisconf(engine.ErrMisconfBGSave)
+		s.opt.Engine.SetMisconf(engine.MisconfRDB, engine.ErrMisconfBGSave)
 	} else {
-		s.opt.Engine.SetMisconf("")
+		s.opt.Engine.SetMisconf(engine.MisconfRDB, "")
 	}
 }
 
@@ -100,36 +106,15 @@ func (s *Saver) background() error {
 
 // write makes a snapshot and puts it in place of the old file.
 func (s *Saver) write(ctx context.Context) error {
-	e, c := s.opt.Engine, s.opt.Config
-	turn := e.Store.SnapshotTurn()
-	turn.Lock()
-	defer turn.Unlock()
-	path := s.Path()
-	file, err := disk.Create(s.opt.FS, path, "", true)
+	file, err := disk.Create(s.opt.FS, s.Path(), "", true)
 	if err != nil {
 		return err
 	}
-	compress := c.RDBCompression.Get()
-	out := &output{ctx: ctx, file: file, s: s}
-	w := rdb.NewWriter(out, rdb.WriterOptions{Compress: compress, Checksum: c.RDBChecksum.Get()})
-	info := &rdb.Info{ServerVersion: engine.Version, CreatedSec: time.Now().Unix(), UsedMemory: s.opt.Used()}
-
-	var col *rdb.Collector
-	var snap *store.Snapshot
 	var dirty int64
-	s.opt.Cut(func(at *rdb.ReplInfo) {
-		col = rdb.NewCollector(e.Store, rdb.RecordOptions{Compress: compress})
-		snap, err = e.Store.BeginSnapshot(col)
-		dirty = e.Dirty()
-		out.snap.Store(snap)
-		info.Repl = at
+	err = s.Snapshot(ctx, file, SnapshotOptions{
+		Compress: s.opt.Config.RDBCompression.Get(), Checksum: s.opt.Config.RDBChecksum.Get(),
+		AtCut: func() { dirty = s.opt.Engine.Dirty() },
 	})
-	if err == nil {
-		err = col.Write(snap, w, info)
-	}
-	if err == nil {
-		err = w.Close()
-	}
 	if err != nil {
 		file.Abort()
 		return err
@@ -137,15 +122,96 @@ func (s *Saver) write(ctx context.Context) error {
 	if err := file.Commit(); err != nil {
 		return err
 	}
-	e.AddDirty(-dirty)
+	s.opt.Engine.AddDirty(-dirty)
 	return nil
 }
 
-// output is the file of a save: writing to it fails once the save is cancelled,
-// and shows the progress.
+// SnapshotOptions say how Snapshot writes.
+type SnapshotOptions struct {
+	Compress, Checksum bool
+	AOFBase            bool // it becomes the base of an append-only log: no place in the stream is told
+	// AtCut, if set, runs at the instant that the snapshot shows, while no data
+	// changes; it must be quick. BeforeCut runs just before, once no other snapshot
+	// is in the way, and AfterCut just after, whatever has become of the cut, before
+	// most is written; an error of theirs ends the snapshot.
+	AtCut               func()
+	BeforeCut, AfterCut func() error
+}
+
+// Snapshot writes the data set as it is at one instant to w, as an RDB. Snapshots
+// are made one at a time: it waits for its turn. The end of ctx ends it.
+func (s *Saver) Snapshot(ctx context.Context, w io.Writer, o SnapshotOptions) error {
+	e := s.opt.Engine
+	end, err := s.takeTurn(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	out := &output{ctx: ctx, w: w, s: s}
+	rw := rdb.NewWriter(out, rdb.WriterOptions{Compress: o.Compress, Checksum: o.Checksum})
+	info := &rdb.Info{ServerVersion: engine.Version, CreatedSec: time.Now().Unix(), UsedMemory: s.opt.Used(), AOFBase: o.AOFBase}
+	var col *rdb.Collector
+	var snap *store.Snapshot
+	if o.BeforeCut != nil {
+		if err := o.BeforeCut(); err != nil {
+			return err
+		}
+	}
+	s.opt.Cut(func(at *rdb.ReplInfo) {
+		col = rdb.NewCollector(e.Store, rdb.RecordOptions{Compress: o.Compress})
+		if snap, err = e.Store.BeginSnapshot(col); err != nil {
+			return
+		}
+		out.snap.Store(snap)
+		if !o.AOFBase {
+			info.Repl = at
+		}
+		if o.AtCut != nil {
+			o.AtCut()
+		}
+	})
+	if o.AfterCut != nil {
+		if e := o.AfterCut(); err == nil {
+			err = e
+		}
+	}
+	if err != nil {
+		if snap != nil {
+			snap.Walk(func() error { return err })
+		}
+		return err
+	}
+	if err := col.Write(snap, rw, info); err != nil {
+		return err
+	}
+	return rw.Close()
+}
+
+// takeTurn waits until no other snapshot is being made; end gives the turn back.
+func (s *Saver) takeTurn(ctx context.Context) (end func(), err error) {
+	turn := s.opt.Engine.Store.SnapshotTurn()
+	got := make(chan struct{})
+	go func() {
+		turn.Lock()
+		select {
+		case got <- struct{}{}:
+		case <-ctx.Done():
+			turn.Unlock()
+		}
+	}()
+	select {
+	case <-got:
+		return turn.Unlock, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// output is where a snapshot goes: writing fails once it is cancelled, and shows
+// the progress.
 type output struct {
 	ctx  context.Context
-	file *disk.Replacement
+	w    io.Writer
 	s    *Saver
 	snap atomic.Pointer[store.Snapshot]
 }
@@ -159,5 +225,5 @@ func (o *output) Write(p []byte) (int, error) {
 		o.s.saved.Store(int64(done))
 		o.s.toSave.Store(int64(total))
 	}
-	return o.file.Write(p)
+	return o.w.Write(p)
 }

@@ -19,7 +19,12 @@ type CheckReport struct {
 // Check reads a whole RDB, every value in full, and reports to out as it goes,
 // each line with the offset it is about. It returns the error that ended it.
 func Check(src io.Reader, name string, nowMs int64, out io.Writer) (rep CheckReport, err error) {
-	r := NewReader(src)
+	return CheckReader(NewReader(src), name, nowMs, out)
+}
+
+// CheckReader is Check of what a new Reader will read; it tells afterwards where
+// that ended.
+func CheckReader(r *Reader, name string, nowMs int64, out io.Writer) (rep CheckReport, err error) {
 	say := func(format string, args ...any) {
 		fmt.Fprintf(out, "[offset %d] %s\n", r.Offset(), fmt.Sprintf(format, args...))
 	}

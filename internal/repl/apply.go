@@ -236,6 +236,9 @@ func (l *link) stream() error {
 		for done := 0; ; {
 			used, rerr := a.batch(buf[done:])
 			done += used
+			if r.o.Applied != nil {
+				r.o.Applied()
+			}
 			if rerr != nil || s.Closing() {
 				// What belongs to an open transaction stays, at the front.
 				buf = buf[:copy(buf, buf[done:])]

@@ -105,6 +105,11 @@ type Options struct {
 	// and whether there is one. May be nil.
 	Durable func() (off int64, on bool)
 
+	// Applied is called without locks after a piece of the primary's stream was
+	// applied; it may wait, to bound what the append-only file holds back. May be
+	// nil.
+	Applied func()
+
 	UsedMemory func() int64 // for the facts in a snapshot; may be nil
 }
 

@@ -1,8 +1,6 @@
 package server
 
 import (
-	"errors"
-
 	"github.com/skeindb/skein/internal/config"
 	"github.com/skeindb/skein/internal/engine"
 )
@@ -34,16 +32,6 @@ func (s *Server) limitMemory() error {
 	s.engine.SetGate(engine.GateCheckOOM, on)
 	if !on {
 		s.engine.SetGate(engine.GateOOM, false)
-	}
-	return nil
-}
-
-// errNoAOF refuses a promise that would not be kept.
-var errNoAOF = errors.New("appendonly yes: this build has no append-only file; use save points")
-
-func (s *Server) refuseAOF() error {
-	if s.Config.AppendOnly.Get() {
-		return errNoAOF
 	}
 	return nil
 }

@@ -22,12 +22,12 @@ func (s *Server) newObserver() *observe.Observer {
 			return observe.Net{Connections: n.Connections, Accepted: n.Accepted, Rejected: n.Rejected,
 				BytesIn: n.BytesIn, BytesOut: n.BytesOut, Reads: n.ReadCalls, Sends: n.SendCalls}
 		},
-		Persistence: func() string { return s.saver.Info() },
+		Persistence: func() string { return s.saver.Info() + s.aof.Info() },
 		Replication: func() string { return s.repl.Info() },
 		Repl:        s.replCounters,
 		Buffers: func() observe.Buffers {
 			total, forReplicas := s.repl.Buffered()
-			b := observe.Buffers{Backlog: total - forReplicas, Replicas: forReplicas}
+			b := observe.Buffers{Backlog: total - forReplicas, Replicas: forReplicas, AOF: s.aof.Buffered()}
 			if s.bus != nil {
 				_, b.Links = s.bus.LinkMemory()
 			}
@@ -58,7 +58,8 @@ func (s *Server) operatorSpecs() []*command.Spec {
 				thaw()
 			}
 		},
-		Reload: func(o admin.Reload) error { return s.saver.Reload(!o.NoSave, !o.NoFlush) },
+		Reload:  func(o admin.Reload) error { return s.saver.Reload(!o.NoSave, !o.NoFlush) },
+		LoadAOF: s.aof.Reload,
 	}
 	if s.bus != nil {
 		o.KillLink, o.PacketFilter, o.CloseOnDrop, o.RandomPing = s.bus.KillLinks, s.bus.DropPackets, s.bus.CloseOnDrop, s.bus.SetRandomPing
@@ -85,6 +86,17 @@ func (s *Server) shutdown(how admin.Shutdown, failed func()) {
 			s.Log.Info("Saving the final RDB snapshot before exiting.")
 			if err := s.saver.Save(); err != nil {
 				s.Log.Warn("Error trying to save the DB, can't exit.", "err", err)
+				if !how.Force {
+					s.engine.Unpause("shutdown")
+					failed()
+					return
+				}
+			}
+		}
+		if s.aof.Enabled() {
+			s.Log.Info("Calling fsync() on the AOF file.")
+			if err := s.aof.Flush(); err != nil {
+				s.Log.Warn("The append-only file is not durable, can't exit.", "err", err)
 				if !how.Force {
 					s.engine.Unpause("shutdown")
 					failed()
@@ -168,7 +180,7 @@ func (s *Server) followConfig() {
 		}, "cluster-slot-stats-enabled")
 	}
 	follow(s.limitMemory, "maxmemory")
-	follow(s.refuseAOF, "appendonly")
+	c.OnChanges(func([]config.Change) error { s.saver.Guard(); return nil }, "save", "stop-writes-on-bgsave-error")
 	follow(func() error {
 		s.observer.Slow.Trim(int(c.SlowlogMaxLen.Get()))
 		return nil

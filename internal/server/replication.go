@@ -34,6 +34,9 @@ func (s *Server) newRepl() {
 				role = logfmt.Replica
 			}
 			logfmt.SinkOf(s.Log).SetRole(role)
+			if !replica {
+				s.resumeAOF() // a full sync that failed has left it off
+			}
 		},
 		SlotStates: func() string {
 			if s.bus == nil {
@@ -46,6 +49,14 @@ func (s *Server) newRepl() {
 				s.bus.LoadSlotStates(states)
 			}
 		},
+		BeforeLoad: func() { s.aof.SwitchOff() },
+		AfterLoad: func(ok bool) {
+			if ok {
+				s.resumeAOF()
+			}
+		},
+		Durable: func() (int64, bool) { return s.aof.Durable() },
+		Applied: func() { s.aof.Applied() },
 		NewSpool: func() (repl.Spool, error) {
 			f, err := os.CreateTemp(c.Path("."), "temp-repl-*.rdb")
 			if err != nil {
@@ -142,7 +153,12 @@ func (s *Server) load() (bus.Loaded, error) {
 	replica := s.engine.View().Replica || primary.Host != ""
 	var at *rdb.ReplInfo
 	dropped := false
-	err := s.saver.Load(replica, func(info *rdb.ReplInfo, expired int) { at, dropped = info, expired > 0 })
+	var err error
+	if s.Config.AppendOnly.Get() {
+		err = s.openAOF()
+	} else {
+		err = s.saver.Load(replica, func(info *rdb.ReplInfo, expired int) { at, dropped = info, expired > 0 })
+	}
 	if err != nil {
 		return bus.Loaded{}, errors.Join(errors.New("Fatal error loading the DB, check server logs. Exiting."), err)
 	}

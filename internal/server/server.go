@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/skeindb/skein/internal/acl"
+	"github.com/skeindb/skein/internal/aof"
 	"github.com/skeindb/skein/internal/bus"
 	"github.com/skeindb/skein/internal/command"
 	"github.com/skeindb/skein/internal/config"
@@ -45,6 +46,7 @@ type Server struct {
 	net    *netio.Server
 	bus    *bus.Bus // nil in standalone mode
 	saver  *persist.Saver
+	aof    *aof.AOF
 	repl   *repl.Repl
 
 	migrator  *migrate.Migrator
@@ -58,9 +60,6 @@ type Server struct {
 
 // New builds a node from its configuration. Nothing is opened yet but memory.
 func New(cfg *config.Config, log *slog.Logger) (*Server, error) {
-	if cfg.AppendOnly.Get() {
-		return nil, fmt.Errorf("server: %w", errNoAOF)
-	}
 	heap, err := mem.New(mem.Options{Reserve: cfg.MemoryReserve.Get(), HugePages: true})
 	if err != nil {
 		return nil, fmt.Errorf("server: %w", err)
@@ -78,7 +77,9 @@ func New(cfg *config.Config, log *slog.Logger) (*Server, error) {
 	s.observer.Attach(s.engine)
 	s.net = netio.New(s.netOptions())
 	s.newRepl()
-	s.saver = persist.New(persist.Options{Engine: s.engine, Config: cfg, Log: log, FS: disk.OS{}, Used: heap.Used, Cut: s.repl.Cut})
+	s.saver = persist.New(persist.Options{Engine: s.engine, Config: cfg, Log: log, FS: disk.OS{}, Used: heap.Used, Cut: s.repl.Cut,
+		Busy: func() bool { return s.aof.Rewriting() }})
+	s.newAOF()
 	if cfg.ClusterEnabled.Get() {
 		if err := s.newBus(); err != nil {
 			return nil, err
@@ -93,7 +94,7 @@ func New(cfg *config.Config, log *slog.Logger) (*Server, error) {
 
 // table are the commands of this node.
 func (s *Server) table() *command.Table {
-	return command.NewTable(engine.Specs(), datatypes.Specs(), bus.Specs(s.bus), s.saver.Specs(), s.repl.Specs(), s.migrator.Specs(), s.operatorSpecs())
+	return command.NewTable(engine.Specs(), datatypes.Specs(), bus.Specs(s.bus), s.saver.Specs(), s.aof.Specs(), s.repl.Specs(), s.migrator.Specs(), s.operatorSpecs())
 }
 
 // Run starts the node, calls ready when it accepts connections, and serves
@@ -114,6 +115,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	if err != nil {
 		return err
 	}
+	s.aof.Start()
 	s.repl.Start()
 	if s.bus != nil {
 		if err := s.bus.Start(); err != nil {
@@ -133,8 +135,8 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	stopCtx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	s.saver.Stop()
+	s.engine.Pause("shutdown", math.MaxInt64, false) // what is acknowledged from here would be on no disk
 	if s.saveAtExit(context.Cause(ctx)) {
-		s.engine.Pause("shutdown", math.MaxInt64, false)
 		if err := s.saver.Save(); err != nil {
 			s.Log.Warn("Error trying to save the DB at exit", "err", err)
 		}
@@ -144,6 +146,9 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	}
 	s.repl.Close()
 	s.migrator.Close()
+	if err := s.aof.Close(); err != nil {
+		s.Log.Warn("Error making the append-only file durable at exit", "err", err)
+	}
 	s.net.Shutdown(stopCtx)
 	s.store.Close()
 	err = s.heap.Close()

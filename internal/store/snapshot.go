@@ -28,6 +28,9 @@ type Sink interface {
 // ErrSnapshotRunning refuses a second snapshot while one is being walked.
 var ErrSnapshotRunning = errors.New("store: a snapshot is already running")
 
+// ErrSnapshotAborted ends the walk of a snapshot whose data set was flushed.
+var ErrSnapshotAborted = errors.New("store: snapshot aborted")
+
 type snapshotState struct {
 	turn  sync.Mutex
 	epoch uint16
@@ -79,7 +82,7 @@ func (s *Snapshot) Walk(between func() error) error {
 				s.st.Lock(uint16(slot))
 				if why := s.aborted.Load(); why != nil {
 					s.st.Unlock(uint16(slot))
-					return fmt.Errorf("store: snapshot aborted: %s", *why)
+					return fmt.Errorf("%w: %s", ErrSnapshotAborted, *why)
 				}
 				pos = db.ScanSlot(uint16(slot), pos, walkChunk, func(o *Obj) { s.record(i, o) })
 				s.st.Unlock(uint16(slot))
@@ -93,7 +96,7 @@ func (s *Snapshot) Walk(between func() error) error {
 		}
 	}
 	if why := s.aborted.Load(); why != nil {
-		return fmt.Errorf("store: snapshot aborted: %s", *why)
+		return fmt.Errorf("%w: %s", ErrSnapshotAborted, *why)
 	}
 	return nil
 }

@@ -5,7 +5,9 @@
 // The model is as strict as POSIX allows. Content is durable by File.Sync only;
 // names by SyncDir only, and each without the other. What was not made durable
 // may survive in part: of a file's unsynced writes any prefix, the last perhaps
-// cut; of a directory's unsynced changes any prefix.
+// cut, or its end zeros; of a directory's unsynced changes any prefix. What a
+// failed Sync was to make durable will not be, whatever a later Sync says: it is
+// zeros after a crash.
 package disktest
 
 import (
@@ -38,6 +40,7 @@ type FS struct {
 	ops     int
 	failAt  int
 	failErr error
+	fail    func(op, path string) error
 	stopAt  int
 	stopped bool
 	gen     int // crashes so far; files opened before one are dead
@@ -54,6 +57,7 @@ type inode struct {
 	data   []byte
 	synced []byte
 	writes []write // since the last Sync
+	lost   []write // that a Sync failed to make durable
 }
 
 // write is a change of content: bytes at an offset, or a new length.
@@ -86,6 +90,14 @@ func (f *FS) FailAt(n int, err error) {
 	f.failAt, f.failErr = f.ops+n, err
 }
 
+// Fail makes each changing operation for which f returns an error fail with it; nil
+// ends that. Operations are open, write, truncate, sync, rename, remove, syncdir.
+func (f *FS) Fail(fail func(op, path string) error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fail = fail
+}
+
 // StopAt makes the machine stop just before the nth changing operation from now.
 func (f *FS) StopAt(n int) {
 	f.mu.Lock()
@@ -99,7 +111,7 @@ func (f *FS) Crash(rnd *rand.Rand) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.gen++
-	f.stopped, f.stopAt, f.failAt = false, 0, 0
+	f.stopped, f.stopAt, f.failAt, f.fail = false, 0, 0, nil
 	for _, dir := range f.pendingDirs() {
 		keep := rnd.IntN(len(f.pending) + 1)
 		seen, group := 0, -1
@@ -139,11 +151,23 @@ func (n *inode) crash(rnd *rand.Rand) {
 	keep := rnd.IntN(len(n.writes) + 1)
 	for i, w := range n.writes[:keep] {
 		if i == keep-1 && !w.truncate && len(w.p) > 0 {
-			w.p = w.p[:rnd.IntN(len(w.p)+1)]
+			whole := len(w.p)
+			w.p = slices.Clone(w.p[:rnd.IntN(len(w.p)+1)])
+			if rnd.IntN(3) == 0 {
+				w.p = append(w.p, make([]byte, whole-len(w.p))...)
+			}
 		}
 		data = w.apply(data)
 	}
-	n.data, n.synced, n.writes = data, slices.Clone(data), nil
+	n.loseTo(data)
+	n.data, n.synced, n.writes, n.lost = data, slices.Clone(data), nil, nil
+}
+
+// loseTo zeroes what a failed Sync has lost in data, which is n's or is to be.
+func (n *inode) loseTo(data []byte) {
+	for _, w := range n.lost {
+		clear(data[min(w.off, len(data)):min(w.off+len(w.p), len(data))])
+	}
 }
 
 func (w write) apply(data []byte) []byte {
@@ -178,6 +202,11 @@ func (f *FS) step(op, path string) error {
 		return &fs.PathError{Op: op, Path: path, Err: ErrCrashed}
 	case f.failAt:
 		return &fs.PathError{Op: op, Path: path, Err: f.failErr}
+	}
+	if f.fail != nil {
+		if err := f.fail(op, path); err != nil {
+			return &fs.PathError{Op: op, Path: path, Err: err}
+		}
 	}
 	return nil
 }
@@ -309,6 +338,9 @@ func (f *FS) SyncDir(path string) error {
 }
 
 func (n *inode) write(w write) {
+	if w.truncate {
+		n.lost = slices.DeleteFunc(n.lost, func(l write) bool { return l.off >= w.off })
+	}
 	n.data = w.apply(n.data)
 	n.writes = append(n.writes, w)
 }
@@ -428,9 +460,17 @@ func (h *file) Sync() error {
 		return err
 	}
 	if err := h.fs.step("sync", h.name); err != nil {
+		if !errors.Is(err, ErrCrashed) {
+			for _, w := range h.n.writes {
+				if !w.truncate {
+					h.n.lost = append(h.n.lost, w)
+				}
+			}
+		}
 		return err
 	}
 	h.n.synced, h.n.writes = slices.Clone(h.n.data), nil
+	h.n.loseTo(h.n.synced)
 	return nil
 }
 
