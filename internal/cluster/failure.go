@@ -32,6 +32,20 @@ func (m *Machine) expireReports(n *node) {
 	})
 }
 
+// countVoters brings the size of the cluster up to date, as evaluate does.
+func (m *Machine) countVoters() {
+	size := 0
+	for _, n := range m.nodes {
+		if n.slotCount > 0 {
+			size++
+		}
+	}
+	if m.size != size {
+		m.size = size
+		m.viewChanged = true
+	}
+}
+
 // quorum is the majority of the voting primaries.
 func (m *Machine) quorum() int { return m.size/2 + 1 }
 
@@ -40,6 +54,12 @@ func (m *Machine) markFailIfAgreed(n *node) {
 	if !n.isPFail() || n.isFail() {
 		return
 	}
+	// Who has no vote and does not know the owners of all slots, having just
+	// joined, would take a few for the majority. Its FAIL would bind all.
+	if !m.self.votingPrimary() && m.assigned < SlotCount {
+		return
+	}
+	m.countVoters() // news of this step may have brought some
 	m.expireReports(n)
 	votes := len(n.reports)
 	if m.self.votingPrimary() {

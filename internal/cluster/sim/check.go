@@ -31,6 +31,7 @@ type checkState struct {
 	successor  uint64                              // with this epoch
 	running    int64                               // since when it runs without long pause
 	fresh      map[cluster.NodeID]bool             // who sent something since then; nil once a majority did
+	known      evidence
 }
 
 func (c *checker) init(w *World) {
@@ -43,6 +44,7 @@ func (c *checker) init(w *World) {
 
 func (s *checkState) restart(now int64) {
 	s.lastClaim = map[cluster.NodeID]*cluster.SlotSet{}
+	s.known = newEvidence()
 	s.awake(now)
 }
 
@@ -75,6 +77,12 @@ func (c *checker) started(n *node, conf *cluster.NodesConf) {
 		c.w.fail(n, "3", "restarted with epochs %d/%d, saved were %d/%d",
 			n.view.CurrentEpoch, n.view.LastVoteEpoch, conf.CurrentEpoch, conf.LastVoteEpoch)
 	}
+	c.loaded(n, conf)
+	for _, nv := range n.view.Nodes {
+		if nv.Flags.Has(cluster.FlagFail) {
+			n.state.known.failedAt[nv.ID] = n.times().Mono
+		}
+	}
 }
 
 // sending checks a message before it is on the wire: one vote an epoch (1), and
@@ -85,6 +93,8 @@ func (c *checker) sending(n, to *node, m *cluster.Message) {
 		return
 	}
 	switch m.Type {
+	case cluster.TypePing, cluster.TypePong, cluster.TypeMeet:
+		c.gossiping(n, m)
 	case cluster.TypeAuthAck:
 		k := vote{n.view.Myself().ID, m.CurrentEpoch}
 		if first, ok := c.votes[k]; ok {
@@ -127,7 +137,7 @@ func (c *checker) viewChanged(n *node, old *cluster.View) {
 			continue
 		}
 		was := old.Node(nv.ID)
-		if was != nil && was.Flags.Has(cluster.FlagPrimary) && nv.Flags.Has(cluster.FlagPrimary) && nv.ConfigEpoch < was.ConfigEpoch {
+		if was != nil && old.Myself().ID == me.ID && was.Flags.Has(cluster.FlagPrimary) && nv.Flags.Has(cluster.FlagPrimary) && nv.ConfigEpoch < was.ConfigEpoch {
 			w.fail(n, "7", "configEpoch of %v fell from %d to %d", nv.ID, was.ConfigEpoch, nv.ConfigEpoch)
 		}
 	}
@@ -135,6 +145,14 @@ func (c *checker) viewChanged(n *node, old *cluster.View) {
 		c.whole(n)
 		return
 	}
+	if old.Myself().ID != me.ID { // RESET HARD: another node
+		n.id = me.ID
+		c.byID[me.ID] = n
+		n.state.known = newEvidence()
+		c.whole(n)
+		return
+	}
+	c.members(n, old, v)
 	if v.CurrentEpoch < old.CurrentEpoch {
 		w.fail(n, "3", "currentEpoch fell from %d to %d", old.CurrentEpoch, v.CurrentEpoch)
 	}
@@ -180,7 +198,7 @@ func (c *checker) bothElected(a, b cluster.NodeID, epoch uint64) bool {
 // acknowledged (16).
 func (c *checker) promoted(n *node, old *cluster.View) {
 	w := c.w
-	if p := c.byID[old.Myself().Primary]; p.state.superseded == 0 && common(p.view.Mine, n.view.Mine) {
+	if p := c.byID[old.Myself().Primary]; p != nil && p.view != nil && p.state.superseded == 0 && common(p.view.Mine, n.view.Mine) {
 		p.state.superseded, p.state.successor = w.now, n.view.Myself().ConfigEpoch
 	}
 	if n.repl.partial {
@@ -198,6 +216,9 @@ func (c *checker) promoted(n *node, old *cluster.View) {
 	}
 	// With the primary failed it was the automatic failover that went ahead.
 	primary := old.Node(old.Myself().Primary)
+	if primary == nil || c.byID[primary.ID] == nil {
+		return
+	}
 	p := c.byID[primary.ID]
 	if n.failover == cluster.FailoverDefault && !primary.Flags.Has(cluster.FlagFail) && p.up && p.repl.offset > n.repl.offset {
 		w.fail(n, "16", "manual failover at offset %d, node %d is at %d", n.repl.offset, p.i, p.repl.offset)

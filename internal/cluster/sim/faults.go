@@ -14,6 +14,8 @@ type faults struct {
 	names  []string
 	until  int64
 	active []*undo
+
+	membership bool // nodes were forgotten or reset: an operator must repair
 }
 
 // undo ends one fault, once.
@@ -36,21 +38,39 @@ var kinds = []faultKind{
 	{"partition", "two groups of hosts cannot reach each other", (*faults).partition},
 	{"oneway", "one group cannot reach another, but hears it", (*faults).oneway},
 	{"isolate", "one host is alone", (*faults).isolate},
-	{"reset", "connections break", (*faults).reset},
+	{"reset", "connections break", (*faults).breakLinks},
 	{"slow", "a host's messages take longer", (*faults).slow},
 	{"clock", "a clock runs fast or slow, the wall clock jumps", (*faults).clock},
 	{"failover", "CLUSTER FAILOVER on a replica, now and then with FORCE", (*faults).failover},
 	{"bump", "CLUSTER BUMPEPOCH on several primaries at once, so that epochs collide", (*faults).bump},
+	{"disk", "a disk refuses writes: the node ends when it must save", (*faults).refuse},
+	{"meet", "CLUSTER MEET with a member, or an address where nobody is", (*faults).meet},
+	{"setslot", "slots are opened, closed and moved by CLUSTER SETSLOT, or half so", (*faults).setslot},
+	{"replicate", "CLUSTER REPLICATE sends a replica to another primary", (*faults).replicate},
+	{"forget", "CLUSTER FORGET of a node, by some or by all", (*faults).forget},
+	{"nodereset", "CLUSTER RESET of a replica, soft or hard", (*faults).reset},
 	{"takeover", "CLUSTER FAILOVER TAKEOVER on a replica", (*faults).takeover},
 }
 
-// DefaultFaults are all that need no operator who forces things.
+// DefaultFaults are all that need no operator who forces things or takes nodes
+// out of the cluster.
 func DefaultFaults() []string {
 	var names []string
 	for _, k := range kinds {
-		if k.name != "takeover" {
+		switch k.name {
+		case "takeover", "forget", "nodereset", "setslot", "replicate":
+		default:
 			names = append(names, k.name)
 		}
+	}
+	return names
+}
+
+// AllFaults are all there are.
+func AllFaults() []string {
+	var names []string
+	for _, k := range kinds {
+		names = append(names, k.name)
 	}
 	return names
 }
@@ -115,7 +135,7 @@ func (f *faults) heal(w *World) {
 	}
 	f.active = nil
 	for _, n := range w.nodes {
-		n.dieAtSave = dieNot
+		n.dieAtSave, n.diskRefuses = dieNot, false
 		n.resume()
 		n.restart()
 	}
@@ -251,7 +271,7 @@ func (f *faults) cut(from, to []*node, both bool) {
 	})
 }
 
-func (f *faults) reset() {
+func (f *faults) breakLinks() {
 	w := f.w
 	n := f.any()
 	w.tracef(n, "connections reset")

@@ -26,7 +26,7 @@ func Main(args []string, stdout io.Writer) int {
 	fs.SetOutput(stdout)
 	nodes := fs.Int("nodes", 50, "nodes of a cluster")
 	seeds := fs.String("seeds", "1..100", "seeds to run, A or A..B")
-	faultList := fs.String("faults", "", "comma list of faults that may strike (default all but takeover; none = none)")
+	faultList := fs.String("faults", "", "comma list of faults that may strike (default all but those an operator must mend; all; none)")
 	faultTime := fs.Duration("fault-time", 0, "how long faults strike (default 10 node timeouts)")
 	traceName := fs.String("trace", "", "file for what happened; with one seed only")
 	jobs := fs.Int("jobs", runtime.GOMAXPROCS(0), "worlds at the same time")
@@ -48,6 +48,8 @@ func Main(args []string, stdout io.Writer) int {
 	opt := Options{Nodes: *nodes, FaultTime: cluster.Millis(faultTime.Milliseconds()), Messages: *verbose}
 	first, last, err := parseSeeds(*seeds)
 	switch {
+	case *faultList == "all":
+		opt.Faults = AllFaults()
 	case *faultList == "none":
 		opt.Faults = []string{}
 	case *faultList != "":

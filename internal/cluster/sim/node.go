@@ -45,6 +45,12 @@ type node struct {
 	// Faults that wait for their moment.
 	dieAtSave     dying
 	writesPaused  bool
+	diskRefuses   bool           // writing nodes.conf fails
+	resumedAt     int64          // when the last pause ended
+	pings         cluster.LinkID // where a PING or MEET came in that is being handled
+	members       int            // nodes in the view before this step
+	pongs         int            // sent there in this step
+	pingClosed    bool
 	failover      cluster.FailoverMode // of the last CLUSTER FAILOVER here
 	adminThisStep bool
 }
@@ -64,21 +70,37 @@ type disk struct {
 	synced *cluster.NodesConf
 	newest *cluster.NodesConf
 	unused *cluster.NodesConf
+	// between are versions between the two; of many some are left out.
+	between []*cluster.NodesConf
 }
 
 // write replaces the file.
 func (d *disk) write(c *cluster.NodesConf, sync bool) {
 	old := d.newest
 	d.newest = c
-	if sync {
+	switch {
+	case sync:
 		if d.synced != old {
 			d.spare(d.synced)
 		}
-		d.synced = c
-	}
-	if old != d.synced {
+		d.synced, d.between = c, d.between[:0]
+		d.spare(old)
+	case old != d.synced && len(d.between) < 3:
+		d.between = append(d.between, old)
+	case old != d.synced:
 		d.spare(old)
 	}
+}
+
+// crash loses what is not synced: the file is the one synced last or any later
+// version, for each took the place of the one before as a whole.
+func (d *disk) crash(intn func(int) int) {
+	if i := intn(len(d.between) + 2); i == 0 {
+		d.newest = d.synced
+	} else if i <= len(d.between) {
+		d.newest = d.between[i-1]
+	}
+	d.between = nil
 }
 
 // spare keeps a version that nobody can come back to, for its memory.
@@ -130,6 +152,7 @@ func (n *node) start() {
 		conf = parsed
 		n.disk.synced = conf // a reboot starts from what it read
 		n.disk.newest = conf
+		n.disk.between = nil
 	}
 	n.boot++
 	n.up, n.paused, n.catchingUp, n.inbox = true, false, false, nil
@@ -197,6 +220,7 @@ func (n *node) tick() {
 	n.step(cluster.Tick{})
 	if n.up {
 		w.checker.serving(n)
+		w.checker.ticked(n)
 		next := w.now + 100*ms
 		if w.chance(50) { // a busy event loop
 			next += w.between(0, 40*ms)
@@ -223,10 +247,20 @@ func (n *node) recv(e event) {
 	}
 	w.release(e.frame)
 	n.state.heard(m)
+	n.state.known.told(n.view, m, n.times().Mono)
 	if n.state.fresh != nil && e.sent > n.state.running {
 		n.state.fresh[m.Sender] = true
 	}
+	if m.Type == cluster.TypePing || m.Type == cluster.TypeMeet {
+		l, t := to.link, m.Type
+		n.pings, n.pongs, n.pingClosed = l, 0, false
+		n.step(cluster.Recv{Link: l, Msg: m, PeerIP: from.ip, LocalIP: n.ip})
+		n.pings = 0
+		w.checker.answered(n, l, t, n.pongs, !n.pingClosed)
+		return
+	}
 	n.step(cluster.Recv{Link: to.link, Msg: m, PeerIP: from.ip, LocalIP: n.ip})
+	n.state.known.failMsg = cluster.NodeID{}
 }
 
 // step gives the machine one input and does what it wants done.
@@ -250,8 +284,16 @@ func (n *node) admin(cmd cluster.Command) error {
 // obey carries out what the machine returned, in the order its doc demands.
 func (n *node) obey() {
 	w := n.w
+	if n.view != nil {
+		n.members = len(n.view.Nodes)
+	}
 	rd := n.m.Ready()
 	if rd.Save != nil {
+		if n.diskRefuses { // a node that cannot save ends
+			n.kill()
+			return
+		}
+		w.checker.saved(n, rd.Save)
 		if n.dieAtSave == dieBeforeSave {
 			n.losePower()
 			return
@@ -271,7 +313,9 @@ func (n *node) obey() {
 	for _, e := range rd.Effects {
 		n.effect(e)
 	}
+	w.checker.paused(n)
 	for _, l := range rd.Close {
+		n.pingClosed = n.pingClosed || l == n.pings
 		if c := n.link(l); c != nil {
 			w.net.close(c, sideOf(l))
 		}
@@ -285,6 +329,9 @@ func (n *node) obey() {
 		c := n.link(s.Link)
 		if c == nil {
 			continue
+		}
+		if s.Link == n.pings && s.Msg.Type == cluster.TypePong {
+			n.pongs++
 		}
 		side := sideOf(s.Link)
 		w.checker.sending(n, c.peer(side), s.Msg)
@@ -456,9 +503,7 @@ func (n *node) losePower() {
 		n.end(false)
 	}
 	n.hostUp = false
-	if n.w.chance(2) {
-		n.disk.newest = n.disk.synced
-	}
+	n.disk.crash(n.w.rnd.IntN)
 }
 
 func (n *node) end(fin bool) {
@@ -518,6 +563,7 @@ func (n *node) catchUp(boot uint32) {
 	}
 	if len(n.inbox) == 0 {
 		n.paused, n.catchingUp = false, false
+		n.resumedAt = n.w.now
 		return
 	}
 	e := n.inbox[0]

@@ -127,6 +127,7 @@ func newWorld(seed uint64, opt Options) *World {
 	w.cfg.SlotlessFailover = !w.chance(6)
 	w.cfg.VoteSpacing = w.chance(6)
 	w.cfg.LightMessages = !w.chance(6)
+	w.cfg.BlacklistTTL = 2 * w.cfg.NodeTimeout
 	if w.chance(6) {
 		w.cfg.ReplicaValidityFactor = int64(w.rnd.IntN(2))
 	}
@@ -170,7 +171,7 @@ func (w *World) live() {
 	w.faults.heal(w)
 	// FAIL is undone 2T after it was set, elections are tried again after 4T,
 	// several shards may queue up for them; what is over this is stuck.
-	w.runUntil(w.now+60*second+40*T, w.checker.agreed)
+	w.runUntil(w.now+60*second+40*T, w.agreedOrRepaired)
 	w.res.HealTime = cluster.Millis((w.now - healed) / ms)
 	if w.err == nil {
 		if err := w.checker.agreed(); err != nil {
