@@ -27,6 +27,9 @@ func (m *Machine) overruled(sender, n *node, u *Update) bool {
 		sender == n || !sender.votingPrimary() {
 		return false
 	}
+	if n.primary == m.self && n.dataRecv != 0 {
+		return false // n says itself that it follows self: the word of others is older
+	}
 	m.outvoted[sender] = n.id
 	votes := 0
 	for v, id := range m.outvoted {
