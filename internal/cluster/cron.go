@@ -4,7 +4,7 @@ package cluster
 func (m *Machine) tick() {
 	m.ticks++
 	m.lastTick = m.now.Mono
-	m.silentAt = 0
+	m.silentAt, m.redialAt = 0, 0
 	m.applySettings()
 	m.tickLinks()
 	if m.ticks%randomPingTicks == 0 && !m.cfg.DisableRandomPing {
@@ -147,6 +147,9 @@ func (m *Machine) judgeSilence(n *node) {
 // the next Tick is soon enough.
 func (m *Machine) WakeAt() Millis {
 	at := m.silentAt
+	if m.redialAt != 0 && (at == 0 || m.redialAt < at) {
+		at = m.redialAt
+	}
 	if m.self.isReplica() && !m.authSent && m.authTime > m.now.Mono && (at == 0 || m.authTime < at) {
 		at = m.authTime
 	}
@@ -162,6 +165,9 @@ func (m *Machine) wake() {
 				m.judgeSilence(n)
 			}
 		}
+	}
+	if m.redialAt != 0 && m.now.Mono >= m.redialAt {
+		m.redial()
 	}
 	if m.self.isReplica() && m.authTime != 0 && m.now.Mono >= m.authTime {
 		m.todo |= todoFailover

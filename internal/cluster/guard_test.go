@@ -197,6 +197,68 @@ func TestCrashDetection(t *testing.T) {
 	}
 }
 
+// Refusals are no evidence while the node is heard on another link, and the run
+// that counts ends with a refusal: the one that proves it is not left to the tick.
+func TestCrashDetectionEvidence(t *testing.T) {
+	start := func() *lab {
+		l := observerLab(t, func(s *Settings) { s.CrashDetection = true })
+		l.now += 30 // out of step with the ticks
+		l.step(LinkDown{Link: l.out[nid("c")]})
+		return l
+	}
+	refuse := func(l *lab) {
+		dials := l.dials
+		l.dials = nil
+		for _, x := range dials {
+			if x.Node == nid("c") {
+				l.step(LinkDown{Link: x.Link, Refused: true})
+			}
+		}
+	}
+	l := start()
+	for range 20 {
+		refuse(l)
+		l.recv("c", l.msg("c", TypePing))
+		l.run(TickPeriod)
+	}
+	if l.node("c").isPFail() {
+		t.Errorf("suspected although it is heard")
+	}
+
+	l = start()
+	first := l.now
+	for !l.node("c").isPFail() && l.now < first+1000 {
+		refuse(l)
+		l.now++
+		if at := l.m.WakeAt(); at != 0 && l.now >= at {
+			l.step(Wake{})
+		}
+		if l.now%TickPeriod == 0 {
+			l.step(Tick{})
+		}
+	}
+	if d := l.now - first; d < 300 || d > 302 {
+		t.Errorf("suspected after %d ms, want 300", d)
+	}
+}
+
+// A node that is restarted within the run of refusals is not replaced.
+func TestCrashDetectionSparesQuickRestart(t *testing.T) {
+	w := newCluster(t, []int{1, 1, 1}, func(_ int, s *Settings) { s.CrashDetection = true })
+	w.run(3000)
+	for range 5 {
+		w.peers[0].must(SaveConfig{})
+		w.crash(0)
+		w.run(200)
+		w.restart(0)
+		w.until(10*testTimeout, "settled", w.settled)
+		w.run(500)
+	}
+	if !w.peers[0].m.self.isPrimary() {
+		t.Errorf("replaced")
+	}
+}
+
 // A whole cluster with CrashDetection replaces a killed primary without waiting
 // for T; one that is cut off still takes T.
 func TestCrashDetectionFailover(t *testing.T) {

@@ -73,6 +73,7 @@ type Machine struct {
 	lastTick Millis
 	wokeAt   Millis           // woke or started then and heard no majority since; 0 = no
 	silentAt Millis           // when the next silent node is suspected, if before the next tick; 0 = none
+	redialAt Millis           // when a run of refusals is long enough, if the next one comes; 0 = none
 	suspects []*node          // suspected in this step
 	unproven bool             // stale.go
 	quorumAt Millis           // while unproven: since when a majority is heard; 0 = it is not

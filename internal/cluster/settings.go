@@ -59,7 +59,7 @@ type Settings struct {
 	FailedPrimaryRankDelay Millis
 
 	// RetryWithinTimeout holds the next election half a node timeout after one
-	// that nobody won. Redis and Valkey wait four node timeouts (8.1 rule 1).
+	// that nobody won, at most two seconds. Redis and Valkey wait four node timeouts (8.1 rule 1).
 	RetryWithinTimeout bool
 	// WakeGuard makes a primary that was not run for longer than the node
 	// timeout refuse clients until it has heard from a majority again. Redis
@@ -160,6 +160,7 @@ const (
 	reportTimeouts             = 2   // a failure report lives this many T
 	failUndoTimeouts           = 2
 	minFastRetry        Millis = 500  // shortest wait for votes with RetryWithinTimeout
+	maxFastRetry        Millis = 2000 // the longest: votes take a round trip and a save
 	minWakeGap          Millis = 1000 // a shorter gap between ticks is no pause
 	voteSpacingTimeouts        = 2
 )

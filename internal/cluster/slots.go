@@ -369,7 +369,7 @@ func (m *Machine) staleSlot(sender *node, msg *Message) *node {
 }
 
 func (m *Machine) sendUpdate(to, about *node) {
-	if to.out == nil {
+	if to.out == nil || about == m.self && m.unproven {
 		return
 	}
 	slots := about.shareSlots()

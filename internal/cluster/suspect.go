@@ -36,10 +36,24 @@ func (m *Machine) refusal(n *node) {
 	n.refusedLast = now
 	if !m.cfg.CrashDetection || n.is(FlagPFail|FlagFail|FlagHandshake|FlagNoAddr) ||
 		n.refusedLast-n.refusedSince < m.cfg.RefusedPeriod {
+		if due := n.refusedSince + m.cfg.RefusedPeriod; m.cfg.CrashDetection && due > now && (m.redialAt == 0 || due < m.redialAt) {
+			m.redialAt = due
+		}
 		return
 	}
 	m.event(LevelInfo, "connections refused, the process is gone", n)
 	m.suspect(n)
+}
+
+// redial tries the hosts again whose run of refusals would be long enough now.
+func (m *Machine) redial() {
+	m.redialAt = 0
+	for _, n := range m.nodes {
+		if n.refusedSince != 0 && n.out == nil && m.now.Mono-n.refusedSince >= m.cfg.RefusedPeriod &&
+			!n.is(FlagPFail|FlagFail|FlagNoAddr) && n.addr.IP != "" {
+			m.dial(n)
+		}
+	}
 }
 
 const (

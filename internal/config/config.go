@@ -206,7 +206,7 @@ type Config struct {
 	ClusterCompatibilitySampleRatio                          Int // percent
 	ClusterCrashDetection                                    Enum[CrashEvidence]
 	ClusterRefusedPeriod                                     Int  // milliseconds
-	ClusterElectionDelay                                     Text // milliseconds or "scaled"
+	ClusterElectionDelay                                     Text // milliseconds, ElectionScaled or ElectionAuto
 	ClusterWakeGuard, ClusterSyncGuard                       Bool
 	ClusterStalePrimaryGuard, ClusterVoteOnceGuard           Bool
 	ClusterFreshElection, ClusterElectionFastRetry           Bool

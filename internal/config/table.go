@@ -258,7 +258,7 @@ func (c *Config) directives() []*Directive {
 		// Skein: failover. docs/operations.md says what each does.
 		d("cluster-crash-detection", choice(&c.ClusterCrashDetection, CrashTimeout, "timeout", "refused"), 0),
 		d("cluster-refused-period", integer(&c.ClusterRefusedPeriod, 300, 0, maxInt), 0),
-		d("cluster-election-delay", text(&c.ClusterElectionDelay, "500", validElectionDelay), 0),
+		d("cluster-election-delay", text(&c.ClusterElectionDelay, ElectionAuto, validElectionDelay), 0),
 
 		// Skein: safer than the original. Each is the safe behaviour unless
 		// switched off; docs/operations.md names what is lost without it.

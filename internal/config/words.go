@@ -502,17 +502,21 @@ func isAlnum(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
 }
 
-// ElectionScaled is the value of cluster-election-delay that asks for a
-// thirtieth of the node timeout, 500 ms at most.
-const ElectionScaled = "scaled"
+// The values of cluster-election-delay that are no number: ElectionScaled is a
+// thirtieth of the node timeout, 500 ms at most; ElectionAuto follows from
+// cluster-crash-detection.
+const (
+	ElectionAuto   = "auto"
+	ElectionScaled = "scaled"
+)
 
 func validElectionDelay(s string) error {
-	if s == ElectionScaled {
+	if s == ElectionScaled || s == ElectionAuto {
 		return nil
 	}
 	n, ok := parseInt(s)
 	if !ok {
-		return errors.New("argument must be a number of milliseconds or '" + ElectionScaled + "'")
+		return errors.New("argument must be a number of milliseconds, '" + ElectionScaled + "' or '" + ElectionAuto + "'")
 	}
 	return inRange(n, 1, maxInt)
 }

@@ -129,17 +129,27 @@ func (s *Server) clusterSettings() cluster.Settings {
 	set.ModuleNoFailover = c.ClusterModuleNoFailover.Get()
 	set.CrashDetection = c.ClusterCrashDetection.Get() == config.CrashRefused
 	set.RefusedPeriod = cluster.Millis(c.ClusterRefusedPeriod.Get())
-	set.SetElectionDelay(electionDelay(c.ClusterElectionDelay.Get(), set.NodeTimeout))
+	set.SetElectionDelay(electionDelay(c.ClusterElectionDelay.Get(), &set))
 	set.WakeGuard, set.SyncGuard = c.ClusterWakeGuard.Get(), c.ClusterSyncGuard.Get()
 	set.StalePrimaryGuard, set.VoteOnceGuard = c.ClusterStalePrimaryGuard.Get(), c.ClusterVoteOnceGuard.Get()
 	set.FreshElection, set.RetryWithinTimeout = c.ClusterFreshElection.Get(), c.ClusterElectionFastRetry.Get()
 	return set
 }
 
+// fastElectionDelay is the automatic delay where crashes are detected by refused
+// connections: FAIL is then known everywhere within a message's time, for it is
+// sent to all by the first who has a majority.
+const fastElectionDelay cluster.Millis = 100
+
 // electionDelay reads cluster-election-delay, which was checked when it was set.
-func electionDelay(text string, nodeTimeout cluster.Millis) cluster.Millis {
-	if text == config.ElectionScaled {
-		return cluster.ScaledElectionDelay(nodeTimeout)
+func electionDelay(text string, set *cluster.Settings) cluster.Millis {
+	switch {
+	case text == config.ElectionScaled:
+		return cluster.ScaledElectionDelay(set.NodeTimeout)
+	case text == config.ElectionAuto && set.CrashDetection:
+		return fastElectionDelay
+	case text == config.ElectionAuto:
+		return set.ElectionDelay
 	}
 	ms, err := strconv.ParseInt(text, 10, 32)
 	if err != nil {

@@ -131,6 +131,16 @@ func newWorld(seed uint64, opt Options) *World {
 	if w.chance(6) {
 		w.cfg.ReplicaValidityFactor = int64(w.rnd.IntN(2))
 	}
+	if w.chance(3) {
+		w.cfg.CrashDetection = true
+		w.cfg.RefusedPeriod = cluster.Millis(w.rnd.IntN(600))
+	}
+	switch w.rnd.IntN(4) {
+	case 0:
+		w.cfg.SetElectionDelay(cluster.ScaledElectionDelay(w.cfg.NodeTimeout))
+	case 1:
+		w.cfg.SetElectionDelay(100)
+	}
 	for i := range opt.Nodes {
 		n := &node{w: w, i: i, ip: fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255), hostUp: true}
 		w.nodes = append(w.nodes, n)

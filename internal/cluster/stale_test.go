@@ -1,0 +1,99 @@
+package cluster
+
+import (
+	"slices"
+	"testing"
+)
+
+// A primary that is started from an old nodes.conf with the highest epoch of all
+// does not take its slots back from the node that was elected meanwhile; without
+// the guard the successor gives way to it, as by the rule of epochs it must.
+func TestStalePrimaryYields(t *testing.T) {
+	for _, guard := range []bool{true, false} {
+		w := newCluster(t, []int{1, 1, 1}, func(_ int, s *Settings) { s.StalePrimaryGuard = guard })
+		old := w.peers[0]
+		old.must(SaveConfig{})
+		w.run(testTimeout)
+		backup := old.saved
+		w.crash(0)
+		w.until(5*testTimeout, "successor elected", func() bool { return w.peers[3].m.self.isPrimary() })
+		epoch := w.peers[3].m.self.configEpoch
+
+		conf := *backup
+		conf.CurrentEpoch = 1000
+		conf.Nodes = slices.Clone(conf.Nodes)
+		for i := range conf.Nodes {
+			if conf.Nodes[i].Flags.Has(FlagMyself) {
+				conf.Nodes[i].ConfigEpoch = 1000
+			}
+		}
+		old.saved = &conf
+		w.peers[3].effects = nil
+		w.restart(0)
+		w.until(20*testTimeout, "settled", w.settled)
+		// Whatever comes later: a successor that follows has thrown its data away.
+		_, followed := lastFollow(w.peers[3])
+		if followed == guard {
+			t.Errorf("guard %v: the successor followed the old primary: %v", guard, followed)
+		}
+		if next := w.peers[3].m.self; guard && (!next.isPrimary() || next.configEpoch != epoch || !old.m.self.isReplica()) {
+			t.Errorf("the successor has flags %04x, epoch %d, had %d", next.flags, next.configEpoch, epoch)
+		}
+	}
+}
+
+// One node's word does not unseat a primary: it may be the stale one.
+func TestUnprovenWeighsVoters(t *testing.T) {
+	l := newLab(t, []labNode{
+		{name: "a", flags: FlagPrimary, epoch: 9, slots: third(0)},
+		{name: "b", flags: FlagPrimary, epoch: 2, slots: third(1)},
+		{name: "c", flags: FlagPrimary, epoch: 3, slots: third(2)},
+		{name: "r", flags: FlagReplica, primary: "a"},
+	})
+	l.m.unproven = true
+	update := func(from string) {
+		m := l.msg(from, TypeUpdate)
+		m.Update = &Update{ConfigEpoch: 4, Node: nid("r"), Slots: third(0)}
+		l.recv(from, m)
+	}
+	l.clear()
+	l.m.sendPing(l.node("b"))
+	l.drain()
+	if p := l.sentOf(TypePing); len(p) != 1 || p[0].Msg.ConfigEpoch != 0 || !p[0].Msg.Slots.Equal(third(0)) {
+		t.Fatalf("an unproven primary sends %+v, want its slots with epoch 0", p)
+	}
+	for range 3 {
+		update("b")
+		update("r") // who claims is no witness
+	}
+	if !l.m.self.isPrimary() {
+		t.Fatalf("yields to the word of one voter")
+	}
+	update("c")
+	if !l.m.self.isReplica() || l.m.self.primary != l.node("r") || l.node("r").slotCount == 0 {
+		t.Errorf("does not yield to a majority")
+	}
+	if l.m.unproven {
+		t.Errorf("a replica is unproven")
+	}
+}
+
+// A shard's claim to single slots of another one is left to the epochs.
+func TestUnprovenKeepsImportedSlots(t *testing.T) {
+	l := newLab(t, []labNode{
+		{name: "a", flags: FlagPrimary, epoch: 9, slots: third(0)},
+		{name: "b", flags: FlagPrimary, epoch: 2, slots: third(1)},
+		{name: "c", flags: FlagPrimary, epoch: 3, slots: third(2)},
+	})
+	l.m.unproven = true
+	b := *third(1)
+	b.Add(100) // a had it from b, and nobody knows yet
+	for _, from := range []string{"b", "c"} {
+		m := l.msg(from, TypeUpdate)
+		m.Update = &Update{ConfigEpoch: 4, Node: nid("b"), Slots: &b}
+		l.recv(from, m)
+	}
+	if l.m.owner(100) != l.m.self {
+		t.Errorf("gave an imported slot up")
+	}
+}
