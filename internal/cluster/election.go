@@ -6,7 +6,7 @@ import "fmt"
 // election to the next (8.1 rule 1).
 func (m *Machine) voteTimeout() (timeout, retry Millis) {
 	if m.cfg.RetryWithinTimeout {
-		timeout = min(max(m.cfg.NodeTimeout/2, minFastRetry), maxFastRetry)
+		timeout = min(max(m.cfg.NodeTimeout/4, minFastRetry), maxFastRetry)
 		return timeout, timeout
 	}
 	timeout = max(2*m.cfg.NodeTimeout, minVoteTimeout)

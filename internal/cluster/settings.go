@@ -58,7 +58,7 @@ type Settings struct {
 	RankDelay              Millis
 	FailedPrimaryRankDelay Millis
 
-	// RetryWithinTimeout holds the next election half a node timeout after one
+	// RetryWithinTimeout holds the next election a quarter of a node timeout after one
 	// that nobody won, at most two seconds. Redis and Valkey wait four node timeouts (8.1 rule 1).
 	RetryWithinTimeout bool
 	// WakeGuard makes a primary that was not run for longer than the node

@@ -400,7 +400,7 @@ func TestElectionRetry(t *testing.T) {
 		l := candidateLab(t, func(s *Settings) { s.RetryWithinTimeout = fast })
 		wait, next := 2*testTimeout, 4*testTimeout
 		if fast {
-			wait, next = testTimeout/2, testTimeout/2
+			wait, next = testTimeout/4, testTimeout/4
 		}
 		l.retry(wait, next)
 	}
