@@ -230,7 +230,7 @@ func (a *admin) htstatsKey(c *command.Ctx) {
 	a.withKey(c, 2, func(o *store.Obj) {
 		var n, used int
 		switch o.Encoding() {
-		case store.Hashtable:
+		case store.Hashtable, store.HashtableTTL:
 			t := ds.OpenTable(o.Arena(), o.Bytes())
 			n, used = t.Len(), t.MemUsed()
 		case store.Skiplist:

@@ -73,6 +73,20 @@ func (d *digest) value(o *store.Obj) {
 			}
 			return true
 		})
+	case store.HashtableTTL:
+		ds.OpenTTLTable(a, v).Each(func(field, value []byte, at int64) bool {
+			d.timedPair(field, value, at)
+			return true
+		})
+	case store.ListpackTTL:
+		var text2 [40]byte
+		for it := ds.LP(v).Iter(); it.Next(); {
+			field := plain(it.Elem(), text[:0])
+			it.Next()
+			value := plain(it.Elem(), text2[:0])
+			it.Next()
+			d.timedPair(field, value, it.Elem().Int)
+		}
 	case store.Skiplist:
 		ds.OpenZSet(a, v).Each(func(member []byte, score float64) bool {
 			d.pair(member, appendScore(text[:0], score))
@@ -116,6 +130,14 @@ func (d *digest) pair(a, b []byte) {
 	e.mix(a)
 	e.mix(b)
 	d.add(e[:])
+}
+
+// timedPair is pair for a field that may expire.
+func (d *digest) timedPair(field, value []byte, at int64) {
+	d.pair(field, value)
+	if at != 0 {
+		d.add([]byte("!!hexpire!!"))
+	}
 }
 
 // plain is the text of an element, written to dst if it is a number.

@@ -96,16 +96,17 @@ type Ctx struct {
 	Keys []Key // the command's keys, in order
 
 	// What the run did; the engine reads and clears it.
-	Failed       bool   // an error was replied
-	ErrorText    string // the last error, when Failed
-	Dirty        int64
-	Changes      []Change
-	Effects      []byte // commands to propagate, RESP arrays; see Propagate
-	NEffects     int    // how many they are
-	NoVerbatim   bool   // Effects, even if empty, replace the command itself
-	Hits, Misses int64
-	ExpiredKeys  int64
-	Blocked      *Block
+	Failed        bool   // an error was replied
+	ErrorText     string // the last error, when Failed
+	Dirty         int64
+	Changes       []Change
+	Effects       []byte // commands to propagate, RESP arrays; see Propagate
+	NEffects      int    // how many they are
+	NoVerbatim    bool   // Effects, even if empty, replace the command itself
+	Hits, Misses  int64
+	ExpiredKeys   int64
+	ExpiredFields int64
+	Blocked       *Block
 
 	block Block
 	args  Args
@@ -306,6 +307,46 @@ func (c *Ctx) ExpireObj(o *store.Obj) {
 		// unpropagated, so it is appended after this.
 		c.Effects = resp.AppendCommand(c.Effects, []byte(name), key)
 		c.NEffects++
+	}
+}
+
+// reapBatch bounds the fields that are deleted from one hash at a time because
+// their time has come.
+const reapBatch = 256
+
+// ReapFields deletes fields of a hash whose time has come, where this command may,
+// tells the log and notes the event; a hash that becomes empty is deleted, and o
+// is then on no key. Without more ado it returns for what is no such hash.
+func (c *Ctx) ReapFields(o *store.Obj) {
+	if !o.Exists() || !o.Encoding().FieldsExpire() || c.Expire != ExpireDelete {
+		return
+	}
+	if at := o.FieldTime(); at == 0 || at > c.Now {
+		return
+	}
+	key := append([]byte(nil), o.Key()...)
+	slot, db := o.Slot(), o.DB()
+	db.Write(o)
+	n, empty := o.ReapFields(c.Now, reapBatch, func(field []byte) {
+		if c.LogOn {
+			c.Effects = resp.AppendCommand(c.Effects, []byte("HDEL"), key, field)
+			c.NEffects++
+		}
+	})
+	c.ExpiredFields += int64(n)
+	c.Changes = append(c.Changes, Change{DB: db.Index(), Slot: slot, Key: key, Event: "hexpired"})
+	if empty {
+		db.Delete(o)
+		c.Changes = append(c.Changes, Change{DB: db.Index(), Slot: slot, Key: key, Event: "del"})
+	}
+}
+
+// ExpireDue deletes a key whose time has come, or the fields whose time has.
+func (c *Ctx) ExpireDue(o *store.Obj) {
+	if o.Expired(c.Now) {
+		c.ExpireObj(o)
+	} else {
+		c.ReapFields(o)
 	}
 }
 

@@ -18,6 +18,17 @@ func copyValue(c *command.Ctx, src *store.Obj, db *store.DB, key []byte, dst *st
 	switch src.Encoding() {
 	case store.Raw, store.Embstr, store.Int, store.Listpack, store.Intset:
 		copy(to, v)
+	case store.ListpackTTL:
+		copy(to, v)
+		dst.NoteFieldTime()
+	case store.HashtableTTL:
+		old, t := ds.OpenTTLTable(from, v), ds.InitTTLTable(arena, to)
+		t.Reserve(old.Len())
+		old.Each(func(field, value []byte, at int64) bool {
+			t.Set(field, value, at)
+			return true
+		})
+		dst.NoteFieldTime()
 	case store.Hashtable:
 		old, t := ds.OpenTable(from, v), ds.InitTable(arena, to)
 		t.Reserve(old.Len())

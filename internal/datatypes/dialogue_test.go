@@ -373,9 +373,25 @@ func TestDialogues(t *testing.T) {
 // installed, and compares the replies written in the files with its. It is what
 // keeps -update honest.
 func TestDialoguesAgainstRedis(t *testing.T) {
-	conn := referenceServer(t)
-
 	paths, _ := filepath.Glob("testdata/*.txt")
+	paths = slices.DeleteFunc(paths, isV8)
+	compareDialogues(t, referenceServer(t), paths)
+}
+
+// TestDialoguesAgainstRedis8 does so with redis-server 8.0, for the dialogues of
+// what is newer.
+func TestDialoguesAgainstRedis8(t *testing.T) {
+	peers := os.Getenv("PEERS")
+	if peers == "" {
+		t.Skip("PEERS names no directory with redis-server 8.0")
+	}
+	paths, _ := filepath.Glob("testdata/*.v8.txt")
+	compareDialogues(t, startReference(t, filepath.Join(peers, "redis-server")), paths)
+}
+
+func isV8(path string) bool { return strings.HasSuffix(path, ".v8.txt") }
+
+func compareDialogues(t *testing.T, conn net.Conn, paths []string) {
 	for _, path := range paths {
 		steps, _ := parse(t, path)
 		if slices.ContainsFunc(steps, func(s step) bool { return ownWorld(s.direct) }) {
@@ -431,6 +447,11 @@ func referenceServer(t *testing.T, args ...string) net.Conn {
 	if v, _ := exec.Command(server, "--version").Output(); !bytes.Contains(v, []byte("v=7.0.")) {
 		t.Skipf("the dialogues are written for redis-server 7.0, not %s", v)
 	}
+	return startReference(t, server, args...)
+}
+
+// startReference starts a server and returns a connection to it.
+func startReference(t *testing.T, server string, args ...string) net.Conn {
 	sock := filepath.Join(t.TempDir(), "s")
 	cmd := exec.Command(server, "--port", "0", "--unixsocket", sock, "--save", "", "--dir", t.TempDir())
 	cmd.Args = append(cmd.Args, args...)
@@ -442,6 +463,7 @@ func referenceServer(t *testing.T, args ...string) net.Conn {
 		cmd.Wait()
 	})
 	var conn net.Conn
+	var err error
 	for deadline := time.Now().Add(10 * time.Second); ; {
 		if conn, err = net.Dial("unix", sock); err == nil {
 			break

@@ -13,7 +13,11 @@ import (
 
 // A hash is a listpack of field, value, field, value ... while it has few and
 // short ones (hash-max-listpack-entries, hash-max-listpack-value), else a table.
-// It never goes back.
+// It never goes back. While fields of it expire it has the variant of either
+// encoding that has times (hashexpire.go has the commands).
+//
+// A field whose time has come is not there for reads. A primary deletes it at the
+// next command on the hash, or in the sweep; a replica leaves it.
 
 func hashSpecs() []*command.Spec {
 	const (
@@ -86,7 +90,27 @@ func hashSpecs() []*command.Spec {
 // a key o does not exist.
 func findHash(c *command.Ctx, o *store.Obj) bool {
 	c.Find(1, o)
-	return c.Typed(o, store.Hash_)
+	if !c.Typed(o, store.Hash_) {
+		return false
+	}
+	c.ReapFields(o)
+	return true
+}
+
+// writeHash is FindWrite for a hash; false, having replied, for another type.
+func writeHash(c *command.Ctx, o *store.Obj) bool {
+	c.FindWrite(1, o)
+	if !c.Typed(o, store.Hash_) {
+		return false
+	}
+	c.ReapFields(o)
+	return true
+}
+
+// hidden reports whether a field that expires at the given time is not there for
+// this command any more.
+func hidden(c *command.Ctx, at int64) bool {
+	return at != 0 && at <= c.Now && c.Expire != command.ExpireIgnore
 }
 
 // createHash makes the key in argument 1 an empty hash, to be filled now.
@@ -97,30 +121,62 @@ func createHash(c *command.Ctx, o *store.Obj) {
 
 func hashTable(o *store.Obj) ds.Table { return ds.OpenTable(o.Arena(), o.Bytes()) }
 
+func ttlTable(o *store.Obj) ds.TTLTable { return ds.OpenTTLTable(o.Arena(), o.Bytes()) }
+
+// hashLen returns the number of fields, those included whose time has come and
+// that are not deleted yet.
 func hashLen(o *store.Obj) int {
-	if o.Encoding() == store.Listpack {
+	switch o.Encoding() {
+	case store.Listpack:
 		return ds.LP(o.Bytes()).Count() / 2
+	case store.ListpackTTL:
+		return ds.LP(o.Bytes()).Count() / 3
 	}
 	return hashTable(o).Len()
 }
 
 // hashGet returns a field's value.
-func hashGet(o *store.Obj, field []byte) (ds.Elem, bool) {
-	if o.Encoding() == store.Listpack {
+func hashGet(c *command.Ctx, o *store.Obj, field []byte) (ds.Elem, bool) {
+	v, _, ok := hashGetTimed(c, o, field)
+	return v, ok
+}
+
+// hashGetTimed returns a field's value and when it expires, 0 for never.
+func hashGetTimed(c *command.Ctx, o *store.Obj, field []byte) (v ds.Elem, at int64, ok bool) {
+	switch o.Encoding() {
+	case store.Listpack:
 		p := ds.LP(o.Bytes())
 		if _, off := p.FindPair(field); off >= 0 {
-			return p.Get(off), true
+			return p.Get(off), 0, true
 		}
-		return ds.Elem{}, false
+		return v, 0, false
+	case store.Hashtable:
+		b, ok := hashTable(o).Get(field)
+		return ds.Elem{Str: b}, 0, ok
+	case store.ListpackTTL:
+		p := ds.LP(o.Bytes())
+		_, off, time := p.FindTriplet(field)
+		if ok = off >= 0; ok {
+			v, at = p.Get(off), p.Get(time).Int
+		}
+	default:
+		v.Str, at, ok = ttlTable(o).Get(field)
 	}
-	v, ok := hashTable(o).Get(field)
-	return ds.Elem{Str: v}, ok
+	if hidden(c, at) {
+		return ds.Elem{}, 0, false
+	}
+	return v, at, ok
 }
 
 // hashSet gives a field its value, converting the hash first or afterwards where
-// a limit asks for it. It reports whether the field is new. field and value are
-// no views of the hash.
+// a limit asks for it. It reports whether the field is new. The field expires no
+// more. field and value are no views of the hash.
 func hashSet(c *command.Ctx, o *store.Obj, field, value []byte) (added bool) {
+	if o.Encoding().FieldsExpire() {
+		added = hashSetTimed(c, o, field, value, 0)
+		o.SettleFields()
+		return added
+	}
 	if o.Encoding() == store.Listpack {
 		l := c.Env.Limits()
 		if len(field) <= l.HashValue && len(value) <= l.HashValue &&
@@ -136,6 +192,68 @@ func hashSet(c *command.Ctx, o *store.Obj, field, value []byte) (added bool) {
 	return hashTable(o).Set(field, value)
 }
 
+// hashSetTimed is hashSet with the time when the field expires. With time 0 the
+// caller may have to call SettleFields.
+func hashSetTimed(c *command.Ctx, o *store.Obj, field, value []byte, at int64) (added bool) {
+	if !o.Encoding().FieldsExpire() {
+		if at == 0 {
+			return hashSet(c, o, field, value)
+		}
+		hashTimed(o)
+	}
+	if o.Encoding() == store.ListpackTTL {
+		l := c.Env.Limits()
+		if len(field) > l.HashValue || len(value) > l.HashValue ||
+			!ds.LPSafeToAdd(ds.LP(o.Bytes()), ds.LPElemSize(field)+ds.LPElemSize(value)+ds.LPIntSize(at)) {
+			hashConvertTimed(o, hashLen(o)+1)
+		}
+	}
+	if o.Encoding() == store.ListpackTTL {
+		added = ds.LPSetTriplet(o, field, value, at)
+		if n := hashLen(o); n > c.Env.Limits().HashEntries {
+			hashConvertTimed(o, n)
+		}
+	} else {
+		added = ttlTable(o).Set(field, value, at)
+	}
+	if at != 0 {
+		o.NoteFieldTime()
+	}
+	return added
+}
+
+// hashTimed gives a hash the encoding in which fields may expire. A field that
+// does must follow at once.
+func hashTimed(o *store.Obj) {
+	if o.Encoding() == store.Hashtable {
+		clear(o.Resize(ds.TTLTableHeader)[ds.TableHeader:])
+		o.SetEncoding(store.HashtableTTL)
+		return
+	}
+	for off := ds.LP(o.Bytes()).First(); off >= 0 && off < ds.LP(o.Bytes()).End(); {
+		p := ds.LP(o.Bytes())
+		off = p.After(p.After(off))
+		ds.LPInsertInt(o, off, 0)
+		off = ds.LP(o.Bytes()).After(off)
+	}
+	o.SetEncoding(store.ListpackTTL)
+}
+
+// hashConvertTimed makes a listpack with times a table with room for n fields.
+func hashConvertTimed(o *store.Obj, n int) {
+	old := ds.LP(bytes.Clone(o.Bytes()))
+	t := ds.InitTTLTable(o.Arena(), o.Recode(store.HashtableTTL, ds.TTLTableHeader))
+	t.Reserve(n)
+	var tmp [2][20]byte
+	for it := old.Iter(); it.Next(); {
+		field := elemText(it.Elem(), tmp[0][:])
+		it.Next()
+		value := elemText(it.Elem(), tmp[1][:])
+		it.Next()
+		t.Set(field, value, it.Elem().Int)
+	}
+}
+
 // hashConvert makes a listpack a table with room for n fields.
 func hashConvert(o *store.Obj, n int) {
 	old := ds.LP(bytes.Clone(o.Bytes())) // the record's bytes are about to go
@@ -149,17 +267,25 @@ func hashConvert(o *store.Obj, n int) {
 	}
 }
 
-// hashDelete removes a field.
+// hashDelete removes a field. The caller calls SettleFields, unless the hash is
+// empty then.
 func hashDelete(o *store.Obj, field []byte) bool {
-	if o.Encoding() == store.Listpack {
+	switch o.Encoding() {
+	case store.Listpack:
 		return ds.LPDeletePair(o, field)
+	case store.ListpackTTL:
+		return ds.LPDeleteTriplet(o, field)
+	case store.HashtableTTL:
+		return ttlTable(o).Delete(field)
 	}
 	return hashTable(o).Delete(field)
 }
 
-// hashEach visits every field with its value until visit returns false.
-func hashEach(o *store.Obj, visit func(field, value ds.Elem) bool) {
-	if o.Encoding() == store.Listpack {
+// hashEach visits every field that is there with its value until visit returns
+// false.
+func hashEach(c *command.Ctx, o *store.Obj, visit func(field, value ds.Elem) bool) {
+	switch o.Encoding() {
+	case store.Listpack:
 		for it := ds.LP(o.Bytes()).Iter(); it.Next(); {
 			field := it.Elem()
 			it.Next()
@@ -167,20 +293,53 @@ func hashEach(o *store.Obj, visit func(field, value ds.Elem) bool) {
 				return
 			}
 		}
-		return
+	case store.ListpackTTL:
+		for it := ds.LP(o.Bytes()).Iter(); it.Next(); {
+			field := it.Elem()
+			it.Next()
+			value := it.Elem()
+			if it.Next(); !hidden(c, it.Elem().Int) && !visit(field, value) {
+				return
+			}
+		}
+	case store.HashtableTTL:
+		ttlTable(o).Each(func(field, value []byte, at int64) bool {
+			return hidden(c, at) || visit(ds.Elem{Str: field}, ds.Elem{Str: value})
+		})
+	default:
+		hashTable(o).Each(func(field, value []byte) bool { return visit(ds.Elem{Str: field}, ds.Elem{Str: value}) })
 	}
-	hashTable(o).Each(func(field, value []byte) bool { return visit(ds.Elem{Str: field}, ds.Elem{Str: value}) })
 }
 
-// hashRandom returns a field, each with the same chance, with its value.
-func hashRandom(o *store.Obj) (field, value ds.Elem) {
-	if o.Encoding() == store.Listpack {
+// hashLive returns the number of fields that are there.
+func hashLive(c *command.Ctx, o *store.Obj) int {
+	if at := o.FieldTime(); !hidden(c, at) {
+		return hashLen(o)
+	}
+	n := 0
+	hashEach(c, o, func(_, _ ds.Elem) bool { n++; return true })
+	return n
+}
+
+// hashRandom returns a field, each with the same chance, with its value; live is
+// hashLive and not 0.
+func hashRandom(c *command.Ctx, o *store.Obj, live int) (field, value ds.Elem) {
+	switch {
+	case o.Encoding() == store.Listpack:
 		p := ds.LP(o.Bytes())
 		off := p.Seek(2 * rand.IntN(p.Count()/2))
 		return p.Get(off), p.Get(p.Next(off))
+	case o.Encoding() == store.Hashtable || o.Encoding() == store.HashtableTTL && live == hashLen(o):
+		f, v := hashTable(o).Random(rand.Uint64())
+		return ds.Elem{Str: f}, ds.Elem{Str: v}
 	}
-	f, v := hashTable(o).Random(rand.Uint64())
-	return ds.Elem{Str: f}, ds.Elem{Str: v}
+	skip := rand.IntN(live)
+	hashEach(c, o, func(f, v ds.Elem) bool {
+		field, value = f, v
+		skip--
+		return skip >= 0
+	})
+	return field, value
 }
 
 // hset serves HMSET as well.
@@ -190,10 +349,10 @@ func hset(c *command.Ctx) {
 		return
 	}
 	o := c.Obj(0)
-	exists := c.FindWrite(1, o)
-	if !c.Typed(o, store.Hash_) {
+	if !writeHash(c, o) {
 		return
 	}
+	exists := o.Exists()
 	if !exists {
 		createHash(c, o)
 	}
@@ -226,13 +385,13 @@ func anyLonger(args [][]byte, limit int) bool {
 
 func hsetnx(c *command.Ctx) {
 	o := c.Obj(0)
-	exists := c.FindWrite(1, o)
-	if !c.Typed(o, store.Hash_) {
+	if !writeHash(c, o) {
 		return
 	}
+	exists := o.Exists()
 	if !exists {
 		createHash(c, o)
-	} else if _, ok := hashGet(o, c.Argv[2]); ok {
+	} else if _, ok := hashGet(c, o, c.Argv[2]); ok {
 		c.Int(0)
 		return
 	}
@@ -244,7 +403,7 @@ func hsetnx(c *command.Ctx) {
 // replyField replies with a field's value; o need not exist.
 func replyField(c *command.Ctx, o *store.Obj, field []byte) {
 	if o.Exists() {
-		if v, ok := hashGet(o, field); ok {
+		if v, ok := hashGet(c, o, field); ok {
 			replyElem(c, v)
 			return
 		}
@@ -277,7 +436,7 @@ func hgetall(c *command.Ctx, fields, values bool) {
 	}
 	n := 0
 	if o.Exists() {
-		n = hashLen(o)
+		n = hashLive(c, o)
 	}
 	if fields && values {
 		c.Map(n)
@@ -287,7 +446,7 @@ func hgetall(c *command.Ctx, fields, values bool) {
 	if n == 0 {
 		return
 	}
-	hashEach(o, func(field, value ds.Elem) bool {
+	hashEach(c, o, func(field, value ds.Elem) bool {
 		if fields {
 			replyElem(c, field)
 		}
@@ -300,10 +459,10 @@ func hgetall(c *command.Ctx, fields, values bool) {
 
 func hdel(c *command.Ctx) {
 	o := c.Obj(0)
-	exists := c.FindWrite(1, o)
-	if !c.Typed(o, store.Hash_) {
+	if !writeHash(c, o) {
 		return
 	}
+	exists := o.Exists()
 	deleted := int64(0)
 	if exists {
 		left := hashLen(o)
@@ -322,6 +481,8 @@ func hdel(c *command.Ctx) {
 		if left == 0 {
 			c.Delete(o)
 			c.Notify(1, "del")
+		} else {
+			o.SettleFields()
 		}
 	}
 	c.Int(deleted)
@@ -334,7 +495,7 @@ func hexists(c *command.Ctx) {
 	}
 	ok := false
 	if o.Exists() {
-		_, ok = hashGet(o, c.Argv[2])
+		_, ok = hashGet(c, o, c.Argv[2])
 	}
 	c.Int(boolInt(ok))
 }
@@ -358,7 +519,7 @@ func hstrlen(c *command.Ctx) {
 	}
 	n := 0
 	if o.Exists() {
-		if v, ok := hashGet(o, c.Argv[2]); ok {
+		if v, ok := hashGet(c, o, c.Argv[2]); ok {
 			n = v.Len()
 		}
 	}
@@ -372,13 +533,14 @@ func hincrby(c *command.Ctx) {
 		return
 	}
 	o := c.Obj(0)
-	exists := c.FindWrite(1, o)
-	if !c.Typed(o, store.Hash_) {
+	if !writeHash(c, o) {
 		return
 	}
-	n := int64(0)
+	exists := o.Exists()
+	n, at := int64(0), int64(0)
 	if exists {
-		if v, ok := hashGet(o, c.Argv[2]); ok {
+		var v ds.Elem
+		if v, at, ok = hashGetTimed(c, o, c.Argv[2]); ok {
 			if n, ok = v.AsInt(); !ok {
 				c.Error("ERR hash value is not an integer")
 				return
@@ -394,7 +556,7 @@ func hincrby(c *command.Ctx) {
 		createHash(c, o)
 	}
 	var tmp [20]byte
-	hashSet(c, o, c.Argv[2], strconv.AppendInt(tmp[:0], n, 10))
+	hashSetTimed(c, o, c.Argv[2], strconv.AppendInt(tmp[:0], n, 10), at)
 	c.Changed(1, "hincrby")
 	c.Int(n)
 }
@@ -409,14 +571,14 @@ func hincrbyfloat(c *command.Ctx) {
 		return
 	}
 	o := c.Obj(0)
-	exists := c.FindWrite(1, o)
-	if !c.Typed(o, store.Hash_) {
+	if !writeHash(c, o) {
 		return
 	}
-	cur := []byte("0")
+	exists := o.Exists()
+	cur, at := []byte("0"), int64(0)
 	if exists {
-		if v, ok := hashGet(o, c.Argv[2]); ok {
-			cur = v.Append(nil)
+		if v, t, ok := hashGetTimed(c, o, c.Argv[2]); ok {
+			cur, at = v.Append(nil), t
 		}
 	}
 	sum, fault := addFloat(cur, c.Argv[3], "ERR hash value is not a float")
@@ -427,9 +589,13 @@ func hincrbyfloat(c *command.Ctx) {
 	if !exists {
 		createHash(c, o)
 	}
-	hashSet(c, o, c.Argv[2], sum)
+	hashSetTimed(c, o, c.Argv[2], sum, at)
 	c.Changed(1, "hincrbyfloat")
-	c.Propagate([]byte("HSET"), c.Argv[1], c.Argv[2], sum)
+	if at == 0 {
+		c.Propagate([]byte("HSET"), c.Argv[1], c.Argv[2], sum)
+	} else { // HSET would take the time away
+		c.Propagate([]byte("HSETEX"), c.Argv[1], []byte("KEEPTTL"), []byte("FIELDS"), []byte("1"), c.Argv[2], sum)
+	}
 	c.Bulk(sum)
 }
 
@@ -451,9 +617,19 @@ func hscan(c *command.Ctx) {
 		}
 		return true
 	}
-	if o.Encoding() == store.Listpack { // small: all at once
-		hashEach(o, visit)
-	} else {
+	switch o.Encoding() {
+	case store.Listpack, store.ListpackTTL: // small: all at once
+		hashEach(c, o, visit)
+	case store.HashtableTTL:
+		t := ttlTable(o)
+		next = s.walk(func(cursor uint64) uint64 {
+			return t.Scan(cursor, func(field, value []byte, at int64) {
+				if !hidden(c, at) {
+					visit(ds.Elem{Str: field}, ds.Elem{Str: value})
+				}
+			})
+		}, &seen)
+	default:
 		t := hashTable(o)
 		next = s.walk(func(cursor uint64) uint64 {
 			return t.Scan(cursor, func(field, value []byte) { visit(ds.Elem{Str: field}, ds.Elem{Str: value}) })
@@ -469,11 +645,15 @@ func hrandfield(c *command.Ctx) {
 		if !findHash(c, o) {
 			return
 		}
-		if !o.Exists() {
+		live := 0
+		if o.Exists() {
+			live = hashLive(c, o)
+		}
+		if live == 0 {
 			c.Null()
 			return
 		}
-		field, _ := hashRandom(o)
+		field, _ := hashRandom(c, o, live)
 		replyElem(c, field)
 		return
 	}
@@ -493,7 +673,11 @@ func hrandfield(c *command.Ctx) {
 	if !findHash(c, o) {
 		return
 	}
-	if !o.Exists() || count == 0 {
+	n := 0
+	if o.Exists() {
+		n = hashLive(c, o)
+	}
+	if n == 0 || count == 0 {
 		c.Array(0)
 		return
 	}
@@ -517,27 +701,26 @@ func hrandfield(c *command.Ctx) {
 	if count < 0 { // with repetition
 		header(int(-count))
 		for range -count {
-			reply(hashRandom(o))
+			reply(hashRandom(c, o, n))
 		}
 		return
 	}
-	n := hashLen(o)
 	s := sampler{want: int(min(count, int64(n))), n: n}
 	header(s.want)
 	switch {
 	case s.want == n:
-		hashEach(o, reply)
+		hashEach(c, o, reply)
 	case o.Encoding() == store.Hashtable && s.sparse():
 		drawn := make(map[string]struct{}, s.want)
 		for len(drawn) < s.want {
-			field, value := hashRandom(o)
+			field, value := hashRandom(c, o, n)
 			if _, dup := drawn[string(field.Str)]; !dup {
 				drawn[string(field.Str)] = struct{}{}
 				reply(field, value)
 			}
 		}
 	default:
-		hashEach(o, func(field, value ds.Elem) bool {
+		hashEach(c, o, func(field, value ds.Elem) bool {
 			if s.take() {
 				reply(field, value)
 			}

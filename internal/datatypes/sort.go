@@ -358,19 +358,11 @@ func lookupPattern(c *command.Ctx, pattern, elem []byte) []byte {
 	if o.Type() != store.Hash_ {
 		return nil
 	}
-	if o.Encoding() == store.Listpack {
-		p := ds.LP(o.Bytes())
-		_, off := p.FindPair(field)
-		if off < 0 {
-			return nil
-		}
-		return notNil(p.AppendElem(nil, off))
-	}
-	v, ok := ds.OpenTable(o.Arena(), o.Bytes()).Get(field)
+	v, ok := hashGet(c, o, field)
 	if !ok {
 		return nil
 	}
-	return notNil(v)
+	return notNil(elemText(v, make([]byte, 20)))
 }
 
 func notNil(b []byte) []byte {

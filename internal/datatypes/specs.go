@@ -29,6 +29,7 @@ func Specs() []*command.Spec {
 		listSpecs(),
 		zsetSpecs(),
 		hashSpecs(),
+		hashExpireSpecs(),
 		setSpecs(),
 		hyperLogLogSpecs(),
 		geoSpecs(),

@@ -10,7 +10,7 @@
 // their own in the heap: Quicklist, Table, ZSet, Stream. A handle is opened on the
 // header for each use and dropped before the record changes.
 //
-// Read buf.go, listpack.go, lpwrite.go, lpzset.go, intset.go, dict.go, table.go,
+// Read buf.go, listpack.go, lpwrite.go, lpzset.go, lpttl.go, intset.go, dict.go, table.go, ttltable.go,
 // quicklist.go, zset.go, ztree.go, idtree.go, stream.go, streamgroup.go.
 //
 // Nothing here locks. Whoever calls holds the lock of the slot; handles and the

@@ -191,12 +191,16 @@ func (t Table) Check() error {
 	var err error
 	n, sum := 0, 0
 	for cursor := uint64(0); ; {
-		cursor = d.Scan(t.a.Heap, cursor, func(ref mem.Ref, _ bool) {
+		cursor = d.Scan(t.a.Heap, cursor, func(ref mem.Ref, timed bool) {
 			n++
 			size := t.a.Size(ref)
 			sum += size
 			field, value := t.pair(ref)
-			if need := pairSize(len(field), len(value)); t.a.SizeFor(need) != size {
+			need := pairSize(len(field), len(value))
+			if timed { // TTLTable
+				need += 8
+			}
+			if t.a.SizeFor(need) != size {
 				err = fmt.Errorf("ds: pair %#x of %d bytes has %d", uint64(ref), need, size)
 			}
 			if at, _ := t.find(&d, Hash(field), field); at != ref {

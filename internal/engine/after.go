@@ -19,9 +19,9 @@ const (
 // under the command's slot locks.
 func (s *Session) after() {
 	c, e := &s.ctx, s.e
-	s.tally.dirty += c.Dirty
+	s.tally.dirty += c.Dirty + c.ExpiredFields
 	s.tally.expired += c.ExpiredKeys
-	c.ExpiredKeys = 0
+	c.ExpiredKeys, c.ExpiredFields = 0, 0
 	if c.LogOn {
 		s.logEffects()
 	}

@@ -106,7 +106,7 @@ func swapdbRun(c *command.Ctx) {
 // expireBatch is how many keys at most are expired under one taking of a lock.
 const expireBatch = 32
 
-// ExpireCycle deletes keys whose time has come, in all databases, until it is
+// ExpireCycle deletes keys and fields of hashes whose time has come, in all databases, until it is
 // through or stop says so. Only a primary does this.
 func (e *Engine) ExpireCycle(stop func() bool) {
 	if e.View().Replica || e.Gate(GateLoading) || e.Gate(GatePauseWrite|GatePauseAll) {
@@ -130,11 +130,15 @@ func (e *Engine) ExpireCycle(stop func() bool) {
 				}
 				c.Reset(nil, nil)
 				c.Now, c.LogOn = now, e.logOn.Load()
-				done = db.ExpireStep(uint16(slot), now, &cur, expireBatch, c.ExpireObj)
+				done = db.ExpireStep(uint16(slot), now, &cur, expireBatch, c.ExpireDue)
 				if len(c.Effects) > 0 {
 					e.log.Append(db.Index(), db.Index(), c.Effects)
 				}
+				// Of a hash with many such fields some are left for the next step.
+				done = done && !db.DueSlot(uint16(slot), now)
 				e.Carry(c.Changes...)
+				e.dirty.Add(c.ExpiredFields)
+				c.ExpiredFields = 0
 				e.dirty.Add(c.ExpiredKeys)
 				e.Stats.Expired.Add(c.ExpiredKeys)
 				c.ExpiredKeys = 0

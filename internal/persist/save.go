@@ -148,7 +148,6 @@ func (s *Saver) Snapshot(ctx context.Context, w io.Writer, o SnapshotOptions) er
 	}
 	defer end()
 	out := &output{ctx: ctx, w: w, s: s}
-	rw := rdb.NewWriter(out, rdb.WriterOptions{Compress: o.Compress, Checksum: o.Checksum})
 	info := &rdb.Info{ServerVersion: engine.Version, CreatedSec: time.Now().Unix(), UsedMemory: s.opt.Used(), AOFBase: o.AOFBase}
 	var col *rdb.Collector
 	var snap *store.Snapshot
@@ -181,6 +180,7 @@ func (s *Saver) Snapshot(ctx context.Context, w io.Writer, o SnapshotOptions) er
 		}
 		return err
 	}
+	rw := rdb.NewWriter(out, rdb.WriterOptions{Version: col.Version(), Compress: o.Compress, Checksum: o.Checksum})
 	if err := col.Write(snap, rw, info); err != nil {
 		return err
 	}

@@ -26,9 +26,8 @@ func DefaultLimits() Limits {
 
 // Why a value that was read is not built.
 var (
-	ErrEmpty       = errors.New("rdb: collection without elements")    // a file's key is left out, a payload refused
-	ErrModule      = errors.New("rdb: value of a module")              // likewise left out
-	ErrUnsupported = errors.New("rdb: this value cannot be held here") // streams, hashes whose fields expire
+	ErrEmpty  = errors.New("rdb: collection without elements") // a file's key is left out, a payload refused
+	ErrModule = errors.New("rdb: value of a module")           // likewise left out
 )
 
 // Builder turns a Value into what a record holds, outside of the keyspace: no
@@ -42,7 +41,7 @@ type Builder struct {
 	enc    store.Encoding
 	inline []byte // what goes into the record: a view, or of packed or header
 	packed ds.SliceBuf
-	header [max(ds.TableHeader, ds.QuicklistHeader, ds.ZSetHeader, ds.StreamHeader)]byte
+	header [max(ds.TableHeader, ds.QuicklistHeader, ds.ZSetHeader, ds.StreamHeader, ds.TTLTableHeader)]byte
 	owns   bool // header leads to memory of arena
 	places []uint32
 	text   [20]byte
@@ -51,7 +50,7 @@ type Builder struct {
 // Build makes the value, with memory of shard if it is big. On success the
 // caller calls Create, or Drop if it has no use for the value; both before v or
 // its Reader is touched again. After an error nothing is held. Errors: those of
-// v; ErrEmpty, ErrModule, ErrUnsupported.
+// v; ErrEmpty, ErrModule.
 func (b *Builder) Build(v *Value, heap *mem.Heap, shard int) (err error) {
 	b.arena, b.owns, b.inline = ds.Arena{Heap: heap, Shard: shard}, false, nil
 	switch v.Kind() {
@@ -70,9 +69,8 @@ func (b *Builder) Build(v *Value, heap *mem.Heap, shard int) (err error) {
 	case KindModule:
 		v.skip()
 		err = ErrModule
-	default:
-		v.skip()
-		err = ErrUnsupported
+	default: // no type is without a kind here
+		v.s.corrupt("value type %d is not known", uint8(v.Type()))
 	}
 	if v.Err() != nil {
 		err = v.Err()
@@ -91,6 +89,7 @@ func (b *Builder) Encoding() store.Encoding { return b.enc }
 // points o at it. The key's slot is locked, and is of the shard given to Build.
 func (b *Builder) Create(db *store.DB, slot uint16, hash uint64, key []byte, expireAtMs int64, second uint32, o *store.Obj) {
 	copy(db.Create(slot, hash, key, b.typ, b.enc, len(b.inline), expireAtMs, second, o), b.inline)
+	o.NoteFieldTime()
 	b.owns = false
 }
 
@@ -107,6 +106,8 @@ func (b *Builder) Drop() {
 		ds.OpenTable(b.arena, b.header[:]).Free()
 	case store.Skiplist:
 		ds.OpenZSet(b.arena, b.header[:]).Free()
+	case store.HashtableTTL:
+		ds.OpenTTLTable(b.arena, b.header[:]).Free()
 	case store.StreamTree:
 		ds.OpenStream(b.arena, b.header[:]).Free()
 	}
@@ -318,6 +319,10 @@ func fillTable(table ds.Table, lp ds.LP, t store.Type) bool {
 }
 
 func (b *Builder) hash(v *Value) error {
+	switch v.Type() {
+	case TypeHashTTLAbs, TypeHashListpackTTL, TypeHashTTL, TypeHashListpackEx:
+		return b.timedHash(v)
+	}
 	l := &b.Limits
 	if lp, ok := v.Listpack(); ok {
 		n := lp.Count() / 2
@@ -339,9 +344,8 @@ func (b *Builder) hash(v *Value) error {
 	b.is(store.Hash_, store.Listpack, nil)
 	ds.LPInit(&b.packed)
 	n := 0
-	distinct, times := true, false
+	distinct := true
 	for e := (Elem{}); distinct && v.Next(&e); n++ {
-		times = times || e.ExpireAtMs != 0
 		if b.enc == store.Listpack && (n >= l.HashEntries || max(len(e.Str), len(e.Value)) > l.HashValue || !fits(b.packed.B, &e)) {
 			distinct = b.tableOfPacked(store.Hash_)
 		}
@@ -360,8 +364,48 @@ func (b *Builder) hash(v *Value) error {
 		v.s.corrupt("a field twice")
 	case n == 0:
 		return ErrEmpty
-	case times:
-		return ErrUnsupported
+	}
+	return nil
+}
+
+// timedHash is hash for the types whose fields may expire. It builds a big one,
+// and packs it at the end if it turns out small.
+func (b *Builder) timedHash(v *Value) error {
+	l := &b.Limits
+	b.owns = true
+	b.is(store.Hash_, store.HashtableTTL, b.header[:ds.TTLTableHeader])
+	t := ds.InitTTLTable(b.arena, b.inline)
+	long := 0
+	for e := (Elem{}); v.Next(&e); {
+		if !t.Set(e.Str, e.Value, e.ExpireAtMs) {
+			v.s.corrupt("field %q twice", e.Str)
+			return nil
+		}
+		long = max(long, len(e.Str), len(e.Value))
+	}
+	switch n := t.Len(); {
+	case n == 0:
+		return ErrEmpty
+	case n > l.HashEntries || long > l.HashValue:
+		if t.Expiring() == 0 {
+			b.is(store.Hash_, store.Hashtable, b.header[:ds.TableHeader])
+		}
+		return nil
+	}
+	ds.LPInit(&b.packed)
+	timed := t.Expiring() > 0
+	t.Each(func(field, value []byte, at int64) bool {
+		if timed {
+			ds.LPSetTriplet(&b.packed, field, value, at)
+		} else {
+			ds.LPAppendPair(&b.packed, field, value)
+		}
+		return true
+	})
+	b.Drop()
+	b.is(store.Hash_, store.Listpack, b.packed.B)
+	if timed {
+		b.enc = store.ListpackTTL
 	}
 	return nil
 }

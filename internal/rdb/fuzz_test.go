@@ -16,7 +16,7 @@ func formatError(t *testing.T, err error) {
 	t.Helper()
 	var fe *FormatError
 	switch {
-	case err == nil, err == ErrEmpty, err == ErrModule, err == ErrUnsupported, errors.As(err, &fe):
+	case err == nil, err == ErrEmpty, err == ErrModule, errors.As(err, &fe):
 	default:
 		t.Fatalf("unexpected error %v", err)
 	}

@@ -8,7 +8,8 @@ import (
 )
 
 // TypeOf returns the type that the value of o is written as, chosen so that
-// every server since Redis 7.0 reads it: the packed form it has in memory where
+// every server since Redis 7.0 reads it, unless fields of a hash expire, which no
+// server before 7.4 can hold: the packed form it has in memory where
 // version 10 of the format knows it, else the plain one.
 func TypeOf(o *store.Obj) Type {
 	switch o.Type() {
@@ -27,8 +28,13 @@ func TypeOf(o *store.Obj) Type {
 		}
 		return TypeZSet
 	case store.Hash_:
-		if o.Encoding() == store.Listpack {
+		switch o.Encoding() {
+		case store.Listpack:
 			return TypeHashListpack
+		case store.ListpackTTL: // needs version 12, as the next one
+			return TypeHashListpackEx
+		case store.HashtableTTL:
+			return TypeHashTTL
 		}
 		return TypeHash
 	case store.Stream:
@@ -91,6 +97,21 @@ func AppendBody(dst []byte, o *store.Obj, compress bool) []byte {
 			dst = AppendString(dst, it.Member(), compress)
 			dst = AppendDouble(dst, it.Score())
 		}
+		return dst
+	case store.ListpackTTL:
+		return AppendString(AppendMs(dst, o.FieldTime()), inline, compress)
+	case store.HashtableTTL:
+		t := ds.OpenTTLTable(o.Arena(), inline)
+		base := t.FirstTime()
+		dst = AppendLen(AppendMs(dst, base), uint64(t.Len()))
+		t.Each(func(field, value []byte, at int64) bool {
+			if at != 0 {
+				at += 1 - base
+			}
+			dst = AppendString(AppendLen(dst, uint64(at)), field, compress)
+			dst = AppendString(dst, value, compress)
+			return true
+		})
 		return dst
 	case store.StreamTree:
 		return AppendStream(dst, ds.OpenStream(o.Arena(), inline), TypeStream2, compress)

@@ -17,8 +17,9 @@ import (
 // What it holds is bounded by what writers touch while the output stands still:
 // the walk itself pauses for the output.
 type Collector struct {
-	opts  RecordOptions
-	sizes []dbSize // at the cut
+	opts    RecordOptions
+	sizes   []dbSize // at the cut
+	version int
 
 	mu        sync.Mutex
 	buf       []byte
@@ -31,8 +32,11 @@ type dbSize struct{ keys, expiring int }
 
 // NewCollector notes the sizes of the databases of st. World lock.
 func NewCollector(st *store.Store, opts RecordOptions) *Collector {
-	c := &Collector{opts: opts, db: -1, announced: make([]bool, st.DBs()), sizes: make([]dbSize, st.DBs())}
+	c := &Collector{opts: opts, db: -1, announced: make([]bool, st.DBs()), sizes: make([]dbSize, st.DBs()), version: DefaultVersion}
 	for i := range c.sizes {
+		if st.DB(i).Fielded() > 0 {
+			c.version = TypeHashTTL.MinVersion()
+		}
 		c.sizes[i].keys, c.sizes[i].expiring = st.DB(i).Len(true)
 	}
 	return c
@@ -55,6 +59,10 @@ func (c *Collector) Record(db int, o *store.Obj) {
 	c.keys++
 	c.mu.Unlock()
 }
+
+// Version returns the version that the file must have: DefaultVersion, which every
+// server since Redis 7.0 reads, unless a value needs more.
+func (c *Collector) Version() int { return c.version }
 
 // take exchanges what was collected, if it is at least enough, for an empty
 // buffer.

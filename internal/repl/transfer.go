@@ -262,7 +262,7 @@ func (r *Repl) refuseWaiting() {
 
 // write makes the file.
 func (t *transfer) write(snap *store.Snapshot, c *rdb.Collector, at *rdb.ReplInfo, functions [][]byte, states string, s *Settings) error {
-	w := rdb.NewWriter(t, rdb.WriterOptions{Compress: s.Compress, Checksum: s.Checksum})
+	w := rdb.NewWriter(t, rdb.WriterOptions{Version: c.Version(), Compress: s.Compress, Checksum: s.Checksum})
 	for _, f := range functions {
 		w.Function(f)
 	}

@@ -16,6 +16,7 @@ type DB struct {
 	index    int // number that SELECT knows it by; world lock to change
 	table    atomic.Pointer[[Slots]slot]
 	expiring atomic.Int64              // keys with an expiry
+	fielded  atomic.Int64              // hashes of which fields expire
 	occupied [Slots / 64]atomic.Uint64 // a bit per slot that holds keys; read without locks
 }
 
@@ -65,7 +66,10 @@ func (db *DB) Create(slot uint16, hash uint64, key []byte, t Type, e Encoding, n
 	if s.dict.Len() == 0 {
 		db.occupied[slot>>6].Or(1 << (slot & 63))
 	}
-	s.dict.Insert(db.st.arena(slot), hash, ref, expireAt != 0)
+	s.dict.Insert(db.st.arena(slot), hash, ref, o.sweepable())
+	if e.FieldsExpire() {
+		db.fielded.Add(1)
+	}
 	s.n.Store(int32(s.dict.Len()))
 	if expireAt != 0 {
 		s.volatile++
@@ -90,6 +94,7 @@ func (db *DB) MoveTo(o *Obj, dst *DB, slot uint16, hash uint64, key []byte, to *
 	db.beforeWrite(o)
 	v := o.Bytes()
 	copy(dst.Create(slot, hash, key, o.Type(), o.Encoding(), len(v), o.ExpireAt(), o.Access(), to), v)
+	to.NoteFieldTime()
 	db.drop(o)
 }
 
@@ -100,9 +105,12 @@ func (db *DB) drop(o *Obj) {
 	if o.rec[offFlags]&flagExpire != 0 {
 		s.volatile--
 		db.expiring.Add(-1)
-		if s.volatile == 0 {
+		if s.volatile == 0 && db.fielded.Load() == 0 {
 			s.nextExpire.Store(0)
 		}
+	}
+	if o.Encoding().FieldsExpire() {
+		db.fielded.Add(-1)
 	}
 	a := o.Arena()
 	s.dict.Remove(a, o.hash, o.ref)
@@ -177,6 +185,9 @@ func (db *DB) NextOccupied(slot int) int {
 // Expiring returns the number of keys with an expiry, without locks.
 func (db *DB) Expiring() int { return int(db.expiring.Load()) }
 
+// Fielded returns the number of hashes of which fields expire, without locks.
+func (db *DB) Fielded() int { return int(db.fielded.Load()) }
+
 // Empty reports whether no slot holds a key. It needs no lock; its answer may
 // be stale.
 func (db *DB) Empty() bool { return db.NextOccupied(0) == Slots }
@@ -216,6 +227,7 @@ func (db *DB) Clear(async bool) int {
 	}
 	old := db.table.Swap(new([Slots]slot))
 	db.expiring.Store(0)
+	db.fielded.Store(0)
 	for i := range db.occupied {
 		db.occupied[i].Store(0)
 	}

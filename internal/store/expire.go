@@ -1,5 +1,7 @@
 package store
 
+import "github.com/skeindb/skein/internal/ds"
+
 // noteExpire keeps the slot's lower bound true after a key got the expiry at.
 func (s *slot) noteExpire(at int64) {
 	if next := s.nextExpire.Load(); at != 0 && (next == 0 || at < next) {
@@ -20,9 +22,9 @@ type ExpireCursor struct {
 	next int64 // least expiry seen in this sweep of the slot, 0: none
 }
 
-// ExpireStep goes on with a sweep of the slot for keys that have expired,
-// calling expire (which deletes the key) for at most about max of them, and
-// reports whether the sweep of the slot is complete. The lock may be released
+// ExpireStep goes on with a sweep of the slot for keys that have expired, and
+// hashes of which fields have, calling expire (which deletes them, of many fields
+// perhaps some) for at most about max of them, and reports whether the sweep of the slot is complete. The lock may be released
 // between steps.
 func (db *DB) ExpireStep(slot uint16, now int64, c *ExpireCursor, max int, expire func(o *Obj)) (done bool) {
 	s := db.slot(slot)
@@ -36,20 +38,21 @@ func (db *DB) ExpireStep(slot uint16, now int64, c *ExpireCursor, max int, expir
 			}
 			var o Obj
 			db.openRef(slot, ref, &o)
-			if o.Expired(now) {
+			at := o.nextTime()
+			if at != 0 && at <= now {
 				if more = k == len(due); !more {
 					due[k] = o
 					k++
 				}
 				return
 			}
-			if at := o.ExpireAt(); c.next == 0 || at < c.next {
-				c.next = at
-			}
+			c.saw(at)
 		})
 		for i := range due[:k] {
 			// An earlier deletion may have moved table memory, never records.
-			expire(&due[i])
+			if expire(&due[i]); due[i].Exists() {
+				c.saw(due[i].nextTime())
+			}
 		}
 		n += k + 1
 		if more { // than due holds: the same place again
@@ -68,6 +71,81 @@ func (db *DB) ExpireStep(slot uint16, now int64, c *ExpireCursor, max int, expir
 		}
 	}
 	return false
+}
+
+// nextTime returns when the key or the next of its fields expires, 0 for never.
+func (o *Obj) nextTime() int64 {
+	at := o.ExpireAt()
+	if f := o.FieldTime(); f != 0 && (at == 0 || f < at) {
+		return f
+	}
+	return at
+}
+
+func (c *ExpireCursor) saw(at int64) {
+	if at != 0 && (c.next == 0 || at < c.next) {
+		c.next = at
+	}
+}
+
+// ReapFields deletes up to max fields of a hash whose time has come, calling fn
+// with each before, in the order of their times. The key stays, even if no field
+// does; empty says so. DB.Write is the caller's.
+func (o *Obj) ReapFields(now int64, max int, fn func(field []byte)) (n int, empty bool) {
+	var text [20]byte
+	for ; n < max; n++ {
+		if at := o.FieldTime(); at == 0 || at > now {
+			break
+		}
+		if o.Encoding() == ListpackTTL {
+			p := ds.LP(o.Bytes())
+			if e := p.Get(p.First()); e.IsInt {
+				fn(e.Append(text[:0]))
+			} else {
+				fn(e.Str)
+			}
+			ds.LPDelete(o, p.First(), 3)
+			continue
+		}
+		t := ds.OpenTTLTable(o.Arena(), o.Bytes())
+		field := append([]byte(nil), t.First()...)
+		fn(field)
+		t.Delete(field)
+	}
+	if n == 0 {
+		return 0, false
+	}
+	if o.Encoding() == ListpackTTL {
+		empty = ds.LP(o.Bytes()).First() < 0
+	} else {
+		empty = ds.OpenTTLTable(o.Arena(), o.Bytes()).Len() == 0
+	}
+	if !empty {
+		o.SettleFields()
+	}
+	return n, empty
+}
+
+// SettleFields gives a hash of which no field expires any more the encoding it
+// would have had without.
+func (o *Obj) SettleFields() {
+	if !o.Encoding().FieldsExpire() || o.FieldTime() != 0 {
+		return
+	}
+	if o.Encoding() == HashtableTTL {
+		o.retype(o.Type(), Hashtable)
+		o.Resize(ds.TableHeader) // the tree is empty and has no memory
+		return
+	}
+	for off := ds.LP(o.Bytes()).First(); off >= 0; {
+		p := ds.LP(o.Bytes())
+		off = p.After(p.After(off))
+		ds.LPDelete(o, off, 1)
+		if off == ds.LP(o.Bytes()).End() {
+			break
+		}
+	}
+	o.retype(o.Type(), Listpack)
 }
 
 // Volatile returns the number of keys of a slot that have an expiry.

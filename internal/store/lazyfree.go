@@ -125,6 +125,8 @@ func elements(a ds.Arena, enc Encoding, hdr []byte) int {
 		return ds.OpenZSet(a, hdr).Len()
 	case StreamTree:
 		return ds.OpenStream(a, hdr).Len()
+	case HashtableTTL:
+		return ds.OpenTTLTable(a, hdr).Len()
 	}
 	return 0
 }
@@ -139,5 +141,7 @@ func freeOwned(a ds.Arena, enc Encoding, hdr []byte) {
 		ds.OpenZSet(a, hdr).Free()
 	case StreamTree:
 		ds.OpenStream(a, hdr).Free()
+	case HashtableTTL:
+		ds.OpenTTLTable(a, hdr).Free()
 	}
 }

@@ -67,9 +67,15 @@ const (
 	Quicklist
 	Skiplist
 	StreamTree
+	ListpackTTL  // a hash of which at least one field expires (ds/lpttl.go)
+	HashtableTTL // likewise (ds.TTLTable)
 )
 
-var encodingNames = [...]string{"raw", "embstr", "int", "listpack", "intset", "hashtable", "quicklist", "skiplist", "stream"}
+var encodingNames = [...]string{"raw", "embstr", "int", "listpack", "intset", "hashtable", "quicklist", "skiplist", "stream",
+	"listpackex", "hashtable"}
+
+// FieldsExpire reports whether fields of a hash in this encoding expire.
+func (e Encoding) FieldsExpire() bool { return e >= ListpackTTL }
 
 func (e Encoding) String() string { return encodingNames[e] }
 
@@ -99,7 +105,39 @@ func (o *Obj) Type() Type { return Type(o.rec[0] & 15) }
 func (o *Obj) Encoding() Encoding { return Encoding(o.rec[0] >> 4) }
 
 // SetEncoding changes the encoding's name without touching the value.
-func (o *Obj) SetEncoding(e Encoding) { o.rec[0] = o.rec[0]&15 | byte(e)<<4 }
+func (o *Obj) SetEncoding(e Encoding) { o.retype(o.Type(), e) }
+
+// retype changes type and encoding, and keeps the index in step.
+func (o *Obj) retype(t Type, e Encoding) {
+	was := o.Encoding().FieldsExpire()
+	o.rec[0] = byte(t) | byte(e)<<4
+	if is := e.FieldsExpire(); was != is {
+		if is {
+			o.db.fielded.Add(1)
+		} else {
+			o.db.fielded.Add(-1)
+		}
+		o.db.slot(o.slot).dict.SetFlag(o.Arena(), o.hash, o.ref, o.sweepable())
+	}
+}
+
+// sweepable reports whether the sweep for what has expired looks at the key.
+func (o *Obj) sweepable() bool { return o.rec[offFlags]&flagExpire != 0 || o.Encoding().FieldsExpire() }
+
+// FieldTime returns when the next field of a hash expires, 0 for never.
+func (o *Obj) FieldTime() int64 {
+	switch o.Encoding() {
+	case ListpackTTL:
+		return ds.LP(o.Bytes()).FirstTime()
+	case HashtableTTL:
+		return ds.OpenTTLTable(o.Arena(), o.Bytes()).FirstTime()
+	}
+	return 0
+}
+
+// NoteFieldTime lets the sweep know when the next field expires; it is called
+// when that may have become earlier.
+func (o *Obj) NoteFieldTime() { o.db.slot(o.slot).noteExpire(o.FieldTime()) }
 
 // Key returns the key, a view.
 func (o *Obj) Key() []byte { return o.rec[o.keyOff:o.valOff:o.valOff] }
@@ -165,6 +203,8 @@ func (o *Obj) owned() int {
 		return ds.OpenZSet(a, hdr).MemUsed()
 	case StreamTree:
 		return ds.OpenStream(a, hdr).MemUsed()
+	case HashtableTTL:
+		return ds.OpenTTLTable(a, hdr).MemUsed()
 	}
 	return 0
 }
@@ -325,7 +365,7 @@ func (o *Obj) Splice(off, del, ins int) []byte {
 // value. The expiry stays.
 func (o *Obj) Reset(t Type, e Encoding, n int) []byte {
 	o.release()
-	o.rec[0] = byte(t) | byte(e)<<4
+	o.retype(t, e)
 	o.reshape(o.ExpireAt(), n, false, 0)
 	return o.Bytes()
 }
@@ -333,7 +373,7 @@ func (o *Obj) Reset(t Type, e Encoding, n int) []byte {
 // Recode replaces encoding and inline value like Reset, but leaves the memory
 // of the old encoding to the caller, who has moved the elements and freed it.
 func (o *Obj) Recode(e Encoding, n int) []byte {
-	o.rec[0] = o.rec[0]&15 | byte(e)<<4
+	o.retype(o.Type(), e)
 	o.reshape(o.ExpireAt(), n, false, 0)
 	return o.Bytes()
 }
@@ -341,7 +381,7 @@ func (o *Obj) Recode(e Encoding, n int) []byte {
 // ResetExpire is Reset with another expiry, in one move of the record.
 func (o *Obj) ResetExpire(t Type, e Encoding, n int, at int64) []byte {
 	o.release()
-	o.rec[0] = byte(t) | byte(e)<<4
+	o.retype(t, e)
 	was := o.ExpireAt()
 	o.reshape(at, n, false, 0)
 	o.expireChanged(was, at)
@@ -365,7 +405,7 @@ func (o *Obj) expireChanged(was, at int64) {
 	}
 	s := o.db.slot(o.slot)
 	if (was != 0) != (at != 0) {
-		s.dict.SetFlag(o.Arena(), o.hash, o.ref, at != 0)
+		s.dict.SetFlag(o.Arena(), o.hash, o.ref, o.sweepable())
 		if at != 0 {
 			s.volatile++
 			o.db.expiring.Add(1)
@@ -380,7 +420,7 @@ func (o *Obj) expireChanged(was, at int64) {
 // release frees what the value's encoding owns; big ones in the background.
 func (o *Obj) release() {
 	switch o.Encoding() {
-	case Hashtable, Quicklist, Skiplist, StreamTree:
+	case Hashtable, Quicklist, Skiplist, StreamTree, HashtableTTL:
 		o.db.st.lazy.free(o.Arena(), o.Encoding(), o.Bytes())
 	}
 }
