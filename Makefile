@@ -72,6 +72,15 @@ fuzz-smoke:
 sim: build ## simulate clusters of NODES (50) with faults, SEEDS=1..1000 or SEED=7
 	$(BIN)/skein sim --nodes $(NODES) --seeds $(SEEDS)
 
+.PHONY: sim-long
+sim-long: build ## the scenarios of thousands of nodes, and a campaign with the faults of operators
+	SKEIN_LONG=1 $(GO) test -count=1 -timeout 2h -run Scenarios ./internal/cluster/sim
+	$(BIN)/skein sim --nodes 9 --seeds 1..1000 --faults all
+
+.PHONY: sim-report
+sim-report: build ## measure simulated clusters of SIZES (10 to 2000 nodes, hours), write docs/sim-report.md and its plots
+	$(BIN)/skein sim --report docs $(if $(SIZES),--sizes $(SIZES))
+
 .PHONY: sim-smoke
 sim-smoke: build
 	$(BIN)/skein sim --nodes 12 --seeds 1..24

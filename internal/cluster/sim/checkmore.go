@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"slices"
+
 	"github.com/skeindb/skein/internal/cluster"
 )
 
@@ -46,9 +48,7 @@ func (e *evidence) told(v *cluster.View, m *cluster.Message, now cluster.Millis)
 		if nv == nil || nv.Flags.Has(cluster.FlagMyself) || nv.ID == v.Myself().Primary || v.Node(m.Sender) == nil {
 			continue
 		}
-		if until := now + cluster.Millis(min(f.TTLSec, 1<<30))*1000 - 1000; until > e.forgotten[f.Node] {
-			e.forgotten[f.Node] = until
-		}
+		e.forgotten[f.Node] = now + cluster.Millis(min(f.TTLSec, 1<<30))*1000 - 1000
 	}
 }
 
@@ -68,7 +68,7 @@ func (c *checker) members(n *node, old, v *cluster.View) {
 		switch failed, before := nv.Flags.Has(cluster.FlagFail), was.Flags.Has(cluster.FlagFail); {
 		case failed && !before:
 			e.failedAt[nv.ID] = now
-			if !c.mayFail(n, v, nv, now) {
+			if !c.mayFail(n, old, v, nv, now) {
 				c.w.fail(n, "11", "%v is FAIL without a quorum, a FAIL message or another node at its address", nv.ID)
 			}
 		case before && !failed && !n.adminThisStep:
@@ -87,14 +87,23 @@ func (c *checker) members(n *node, old, v *cluster.View) {
 }
 
 // mayFail looks for a cause of FAIL (11), counting only what voting primaries
-// said in the last 2T (12).
-func (c *checker) mayFail(n *node, v *cluster.View, nv *cluster.NodeView, now cluster.Millis) bool {
+// said in the last 2T (12). Who votes may have changed in this very step.
+func (c *checker) mayFail(n *node, old, v *cluster.View, nv *cluster.NodeView, now cluster.Millis) bool {
 	e := &n.state.known
 	if e.failMsg == nv.ID || nv.Flags.Has(cluster.FlagNoAddr) {
 		return true
 	}
 	votes := 0
-	for _, o := range v.Nodes {
+	both := v.Nodes
+	for _, o := range old.Nodes {
+		if v.Node(o.ID) == nil {
+			both = append(slices.Clip(both), o)
+		}
+	}
+	for _, o := range both {
+		if was := old.Node(o.ID); was != nil && was.Flags.Has(cluster.FlagPrimary) && !was.Slots.Empty() {
+			o = was
+		}
 		if !o.Flags.Has(cluster.FlagPrimary) || o.Slots.Empty() {
 			continue
 		}
@@ -104,7 +113,7 @@ func (c *checker) mayFail(n *node, v *cluster.View, nv *cluster.NodeView, now cl
 			votes++
 		}
 	}
-	return votes >= v.Size/2+1
+	return votes >= min(v.Size, old.Size)/2+1
 }
 
 // entered checks a new member: one that was forgotten may come back by a

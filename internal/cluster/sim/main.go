@@ -30,6 +30,9 @@ func Main(args []string, stdout io.Writer) int {
 	faultTime := fs.Duration("fault-time", 0, "how long faults strike (default 10 node timeouts)")
 	traceName := fs.String("trace", "", "file for what happened; with one seed only")
 	jobs := fs.Int("jobs", runtime.GOMAXPROCS(0), "worlds at the same time")
+	story := fs.String("scenario", "", "file of a scenario to run instead")
+	reportDir := fs.String("report", "", "directory for a report on clusters of several sizes, instead")
+	sizes := fs.String("sizes", "10,20,50,100,200,500,1000,2000", "sizes of the report")
 	verbose := fs.Bool("v", false, "a line for every seed; with -trace every message too")
 	fs.Usage = func() {
 		fmt.Fprintln(stdout, "usage: skein sim [--nodes N] [--seeds A..B] [--faults LIST] [--trace FILE] [-v]")
@@ -44,6 +47,13 @@ func Main(args []string, stdout io.Writer) int {
 			return 0
 		}
 		return 2
+	}
+	if *story != "" || *reportDir != "" {
+		if err := runOther(*story, *traceName, *reportDir, *sizes, stdout); err != nil {
+			fmt.Fprintln(stdout, err)
+			return 1
+		}
+		return 0
 	}
 	opt := Options{Nodes: *nodes, FaultTime: cluster.Millis(faultTime.Milliseconds()), Messages: *verbose}
 	first, last, err := parseSeeds(*seeds)
@@ -81,6 +91,30 @@ func Main(args []string, stdout io.Writer) int {
 	}
 	c := campaign{opt: opt, out: stdout, verbose: *verbose, replay: replay(*nodes, *faultList, *faultTime)}
 	return c.run(first, last, *jobs)
+}
+
+// runOther runs a scenario or makes a report.
+func runOther(story, traceName, dir, sizes string, stdout io.Writer) error {
+	if story != "" {
+		var trace *os.File
+		if traceName != "" {
+			var err error
+			if trace, err = os.Create(traceName); err != nil {
+				return err
+			}
+			defer trace.Close()
+		}
+		return RunScenario(story, trace)
+	}
+	var list []int
+	for _, text := range strings.Split(sizes, ",") {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 6 {
+			return fmt.Errorf("sim: --sizes %q: want numbers from 6 on", sizes)
+		}
+		list = append(list, n)
+	}
+	return Report(dir, list, stdout)
 }
 
 func parseSeeds(s string) (first, last uint64, err error) {

@@ -24,6 +24,8 @@ type network struct {
 	held  []*pipe // pipes with something held back
 	conns []*conn // every connection with an open end; compacted now and then
 	gone  int
+
+	frames, bytes int64 // sent
 }
 
 // conn is a connection. Side 0 dialled, side 1 accepted.
@@ -203,6 +205,9 @@ func (nw *network) transmit(c *conn, side uint8, f *frame) {
 	kind := evFrame
 	if f == nil {
 		kind = evFin
+	} else {
+		nw.frames++
+		nw.bytes += int64(len(f.buf))
 	}
 	p.sent++
 	nw.w.push(event{at: at, kind: kind, conn: c, side: side, number: p.sent, sent: nw.w.now, frame: f})

@@ -21,8 +21,10 @@ func slotsOf(i, n int) (first, last int) {
 }
 
 // createFromFiles starts all nodes with nodes.conf of a finished cluster.
-func (w *World) createFromFiles() {
-	primaries := w.shape()
+func (w *World) createFromFiles() { w.createShards(w.shape()) }
+
+func (w *World) createShards(primaries int) {
+	w.checker.shards = primaries
 	all := make([]cluster.ConfNode, len(w.nodes))
 	for i := range all {
 		n := &all[i]
