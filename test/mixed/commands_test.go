@@ -82,31 +82,31 @@ func (a acceptance) covers(r proc.Real, line, skein, real string) bool {
 }
 
 var (
-	redis7 = []proc.Real{proc.Redis7}
-	redis  = []proc.Real{proc.Redis7, proc.Redis8}
-	valkey = []proc.Real{proc.Valkey8}
+	only7      = []proc.Real{proc.Redis7}
+	bothRedis  = []proc.Real{proc.Redis7, proc.Redis8}
+	onlyValkey = []proc.Real{proc.Valkey8}
 )
 
 const anything = `(?s).*`
 
 var accepted = []acceptance{
-	{kinds: redis7, command: "CLUSTER MYSHARDID", skein: anything, real: "-ERR unknown subcommand.*", reason: "came with 7.2"},
-	{kinds: redis, command: "CLUSTER SLOT-STATS", skein: anything, real: "-ERR unknown subcommand.*", reason: "came with Valkey 8.0"},
-	{kinds: redis, command: "cluster slot-stats", skein: anything, real: "-ERR unknown subcommand.*", reason: "came with Valkey 8.0"},
-	{kinds: redis7, command: "COMMAND INFO cluster|myshardid", skein: anything, real: `\*\[(\$-1|_)\]`, reason: "came with 7.2"},
-	{kinds: redis, command: "COMMAND INFO cluster|slot-stats", skein: anything, real: `\*\[(\$-1|_)\]`, reason: "came with Valkey 8.0"},
-	{kinds: redis7, command: "CLUSTER MEET", skein: "-ERR Invalid (base|bus) port specified: x", real: "-ERR Invalid TCP (base|bus) port specified: x",
+	{kinds: only7, command: "CLUSTER MYSHARDID", skein: anything, real: "-ERR unknown subcommand.*", reason: "came with 7.2"},
+	{kinds: bothRedis, command: "CLUSTER SLOT-STATS", skein: anything, real: "-ERR unknown subcommand.*", reason: "came with Valkey 8.0"},
+	{kinds: bothRedis, command: "cluster slot-stats", skein: anything, real: "-ERR unknown subcommand.*", reason: "came with Valkey 8.0"},
+	{kinds: only7, command: "COMMAND INFO cluster|myshardid", skein: anything, real: `\*\[(\$-1|_)\]`, reason: "came with 7.2"},
+	{kinds: bothRedis, command: "COMMAND INFO cluster|slot-stats", skein: anything, real: `\*\[(\$-1|_)\]`, reason: "came with Valkey 8.0"},
+	{kinds: only7, command: "CLUSTER MEET", skein: "-ERR Invalid (base|bus) port specified: x", real: "-ERR Invalid TCP (base|bus) port specified: x",
 		reason: "the words of 7.2"},
-	{kinds: redis, command: "CLUSTER MEET", skein: "-ERR .* number is out of range", real: "-ERR Invalid node address specified: .*",
+	{kinds: bothRedis, command: "CLUSTER MEET", skein: "-ERR .* number is out of range", real: "-ERR Invalid node address specified: .*",
 		reason: "the words of Valkey 8.1, which name the fault"},
-	{kinds: redis, command: "READONLY", skein: `\+OK`, real: "-ERR This instance has cluster support disabled",
+	{kinds: bothRedis, command: "READONLY", skein: `\+OK`, real: "-ERR This instance has cluster support disabled",
 		reason: "as Valkey 8.0: a client need not know the mode"},
-	{kinds: redis, command: "READWRITE", skein: `\+OK`, real: "-ERR This instance has cluster support disabled",
+	{kinds: bothRedis, command: "READWRITE", skein: `\+OK`, real: "-ERR This instance has cluster support disabled",
 		reason: "as Valkey 8.0: a client need not know the mode"},
-	{kinds: redis, command: "COMMAND INFO cluster|", mask: `\+loading, `, reason: "what is allowed while loading, as Valkey 8.1"},
+	{kinds: bothRedis, command: "COMMAND INFO cluster|", mask: `\+loading, `, reason: "what is allowed while loading, as Valkey 8.1"},
 	{kinds: proc.Reals, command: "CLUSTER INFO", mask: `cluster_size:[01]`, reason: "real servers count only two seconds after their start", rare: true},
 	{kinds: proc.Reals, command: "EXEC", mask: `cluster_size:[01]`, reason: "real servers count only two seconds after their start", rare: true},
-	{kinds: valkey, command: "cluster slot-stats", mask: `"network-bytes-out"[,=] ?:\d+`, reason: "Valkey counts replies within EXEC more than once"},
+	{kinds: onlyValkey, command: "cluster slot-stats", mask: `"network-bytes-out"[,=] ?:\d+`, reason: "Valkey counts replies within EXEC more than once"},
 }
 
 // subject is a node in a state, with what is to be replaced in its replies.
