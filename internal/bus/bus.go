@@ -248,8 +248,9 @@ func (b *Bus) Start() error {
 			return err
 		}
 	}
-	b.wg.Add(1)
+	b.wg.Add(2)
 	go b.apply.run()
+	go b.watchDivided()
 	b.wg.Add(1)
 	b.running.Store(true)
 	go b.drive()

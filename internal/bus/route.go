@@ -68,7 +68,16 @@ func (r *router) Route(q *engine.Query) string {
 		}
 		importing = target == nil && v.ImportingFrom(slot) != nil
 	}
-	moving := target != nil || importing
+	var other *cluster.NodeView // who may have keys of this slot of ours
+	draining := false           // this node may have keys of another's slot
+	if isPrimary && target == nil {
+		if owner == me {
+			other = v.DividedWith(slot)
+		} else {
+			draining = v.Draining(slot)
+		}
+	}
+	moving := target != nil || importing || other != nil || draining
 	if moving && q.Migrate && isPrimary {
 		return ""
 	}
@@ -81,6 +90,18 @@ func (r *router) Route(q *engine.Query) string {
 			return errTryAgain
 		}
 		return r.redirect("ASK", slot, target, q, set)
+	}
+	if other != nil && missing > 0 && !q.Asking || draining && missing > 0 && q.Asking {
+		if other == nil {
+			other = owner
+		}
+		if existing > 0 {
+			return errTryAgain
+		}
+		return r.redirect("ASK", slot, other, q, set)
+	}
+	if draining && q.Asking {
+		return ""
 	}
 	if importing && q.Asking {
 		if q.Multi && missing > 0 {

@@ -135,6 +135,9 @@ func (m *Machine) Admin(now Times, cmd Command) (AdminReply, error) {
 	case LoadMarkers:
 		m.loadMarkers(c)
 		return AdminReply{}, nil
+	case Undivide:
+		m.undivide(c)
+		return AdminReply{}, nil
 	case Reset:
 		return AdminReply{}, m.reset(c)
 	case BumpEpoch:
@@ -278,8 +281,10 @@ func (m *Machine) addSlots(c AddSlots) error {
 		return err
 	}
 	for _, slot := range c.Slots {
+		before := m.deleted[uint16(slot)]
 		delete(m.importing, uint16(slot))
 		m.bindSlot(slot, m.self)
+		m.divide(slot, before)
 	}
 	m.oddSlots = m.oddSlots || m.self.isReplica()
 	m.save(true)
@@ -294,10 +299,21 @@ func (m *Machine) delSlots(c DelSlots) error {
 	var lost *SlotSet
 	cur := m.myPrimary()
 	for _, slot := range c.Slots {
-		if m.owner(slot) == cur {
+		owner := m.owner(slot)
+		if owner == cur {
 			addTo(&lost, slot)
 		}
+		before := owner
+		if owner == m.self {
+			before = m.divided[uint16(slot)]
+		}
+		if m.self.isPrimary() && (owner == m.self || m.importing[uint16(slot)] != nil) {
+			m.startDrain(slot, true)
+		}
 		m.unbind(slot)
+		if before != nil {
+			m.deleted[uint16(slot)] = before
+		}
 	}
 	if lost != nil {
 		m.effect(SlotsLost{lost})
@@ -360,6 +376,7 @@ func (m *Machine) reset(c Reset) error {
 	}
 	clear(m.migrating)
 	clear(m.importing)
+	m.forgetMoves(nil)
 	m.resetManualFailover()
 	m.authTime, m.authSent = 0, false
 	m.unbindAll(s)
@@ -434,8 +451,15 @@ func (m *Machine) setSlot(c SetSlot) error {
 	case SlotMigrating:
 		m.migrating[slot] = n
 	case SlotImporting:
+		m.openImport(c.Slot)
 		m.importing[slot] = n
 	case SlotStable:
+		switch mine := cur != nil && m.owner(c.Slot) == cur; {
+		case mine && m.migrating[slot] != nil:
+			m.divide(c.Slot, m.migrating[slot])
+		case !mine && m.importing[slot] != nil:
+			m.startDrain(c.Slot, false)
+		}
 		delete(m.migrating, slot)
 		delete(m.importing, slot)
 	case SlotNode:

@@ -17,6 +17,7 @@ func (m *Machine) tick() {
 		m.pingVoters()
 	}
 	m.flatten()
+	m.tickDrains()
 	if s.isReplica() && s.primary != nil && m.follows.IsZero() && s.primary.addr.IP != "" && !s.primary.is(FlagNoAddr) {
 		m.follow(false)
 	}

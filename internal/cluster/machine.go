@@ -29,6 +29,9 @@ type Machine struct {
 	assigned   int                // slots with an owner
 	oddSlots   bool               // ADDSLOTS was used on a replica, which nothing forbids
 	migrating  map[uint16]*node   // self's slot -> target
+	divided    map[uint16]*node   // self's slot -> who may have keys of it (divided.go)
+	draining   map[uint16]drain   // others' slots of which self may have keys
+	deleted    map[uint16]*node   // slot without owner after DELSLOTS -> who had it
 	importing  map[uint16]*node   // slot -> source
 
 	links    map[LinkID]*link
@@ -129,6 +132,9 @@ func New(cfg Settings, rnd Rand, boot *NodesConf, now Times) *Machine {
 		byID:      map[NodeID]*node{},
 		owners:    new([SlotCount]uint16),
 		migrating: map[uint16]*node{},
+		divided:   map[uint16]*node{},
+		draining:  map[uint16]drain{},
+		deleted:   map[uint16]*node{},
 		importing: map[uint16]*node{},
 		links:     map[LinkID]*link{},
 		voters:    map[*node]struct{}{},

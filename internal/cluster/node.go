@@ -212,6 +212,7 @@ func (m *Machine) deleteNode(n *node) {
 			delete(m.importing, slot)
 		}
 	}
+	m.forgetMoves(n)
 	for _, o := range m.nodes {
 		o.dropReport(n)
 	}

@@ -16,6 +16,7 @@ func (m *Machine) becomeReplica(p *node, closeSlots, fullResync bool) {
 		clear(m.migrating)
 		clear(m.importing)
 	}
+	m.forgetMoves(nil)
 	otherShard := s.shard != p.shard
 	m.setPrimary(s, p)
 	s.shard = p.shard

@@ -65,6 +65,9 @@ type Settings struct {
 	// timeout refuse clients until it has heard from a majority again. Redis
 	// goes on serving, and loses what it accepts if it was replaced meanwhile.
 	WakeGuard bool
+	// MoveGuard keeps keys that an interrupted move left at two nodes within reach
+	// while it is repaired (divided.go).
+	MoveGuard bool
 	// SyncGuard keeps a replica without complete data of its shard from standing
 	// for election (Local.Unsynced). A real server promotes what it has, be it
 	// nothing or another shard's.
@@ -126,6 +129,7 @@ func DefaultSettings() Settings {
 		FailedPrimaryRankDelay: 500,
 		RetryWithinTimeout:     true,
 		WakeGuard:              true,
+		MoveGuard:              true,
 		SyncGuard:              true,
 		StalePrimaryGuard:      true,
 		VoteOnceGuard:          true,

@@ -13,6 +13,12 @@ func (m *Machine) bindSlot(slot int, n *node) {
 	m.owners[slot] = n.idx
 	m.assigned++
 	m.notClaimed.Remove(slot)
+	if n == m.self {
+		delete(m.draining, uint16(slot))
+	}
+	if len(m.deleted) > 0 {
+		delete(m.deleted, uint16(slot))
+	}
 	n.ownSlots().Add(slot)
 	n.slotCount++
 	if n.slotCount == 1 && m.anyReplica() {
@@ -54,6 +60,9 @@ func (m *Machine) unbind(slot int) {
 	m.owners[slot] = NoSlotOwner
 	m.assigned--
 	m.notClaimed.Remove(slot)
+	if n == m.self && len(m.divided) > 0 {
+		delete(m.divided, uint16(slot))
+	}
 	n.ownSlots().Remove(slot)
 	n.slotCount--
 	if n.slotCount == 0 {
@@ -245,6 +254,7 @@ func (m *Machine) claim(s *node, e uint64, b *SlotSet) {
 	sameShard := s.shard == self.shard
 	var dirty, lost *SlotSet
 	var newPrimary *node
+	held := false // there are keys that are nowhere else
 	markers := len(m.migrating)+len(m.importing) > 0
 	for slot := 0; slot < SlotCount; slot++ {
 		if slot&7 == 0 && !markers {
@@ -263,7 +273,11 @@ func (m *Machine) claim(s *node, e uint64, b *SlotSet) {
 			m.notClaimed.Remove(slot)
 		case claimed && (m.unclaimed(slot) || owner.configEpoch < e || s == m.yieldTo && owner == self):
 			if owner == self && m.cfg.keysInSlot(slot) > 0 {
-				addTo(&dirty, slot)
+				if m.drainTaken(slot, s) {
+					held = true
+				} else {
+					addTo(&dirty, slot)
+				}
 			}
 			if owner != nil && owner == cur {
 				newPrimary = s
@@ -302,7 +316,7 @@ func (m *Machine) claim(s *node, e uint64, b *SlotSet) {
 		newPrimary = s
 	}
 	switch {
-	case newPrimary != nil && (cur == nil || cur.slotCount == 0) && (m.cfg.AllowReplicaMigration || sameShard):
+	case newPrimary != nil && !held && (cur == nil || cur.slotCount == 0) && (m.cfg.AllowReplicaMigration || sameShard):
 		m.event(LevelInfo, "own slots were claimed, becoming a replica", s)
 		m.becomeReplica(s, !sameShard, !sameShard)
 		m.todo |= todoPong | todoState

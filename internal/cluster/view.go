@@ -16,6 +16,8 @@ type View struct {
 
 	migrating map[uint16]uint16 // slot -> index in Nodes; few
 	importing map[uint16]uint16
+	divided   map[uint16]uint16 // see divided.go
+	draining  *SlotSet          // nil: none
 
 	State          uint8 // StateOK or StateFail
 	Size           int   // nodes with slots at the last evaluation: the seats of the quorum
@@ -178,6 +180,7 @@ func (m *Machine) View() *View {
 	}
 	v.migrating = markerView(m.migrating, pos, v.Open)
 	v.importing = markerView(m.importing, pos, v.Open)
+	m.viewMoves(v, pos)
 	m.dirtyOwners = false
 	m.view = v
 	return v

@@ -199,6 +199,7 @@ type Config struct {
 	ClusterAllowPubsubshardWhenDown, ClusterSlotStatsEnabled Bool
 	ClusterVoteSpacing, ClusterSlotlessFailover              Bool
 	ClusterModuleNoFailover, ClusterMigrateWaitsReplicas     Bool
+	ClusterMoveGuard                                         Bool
 	ClusterLinkSendbufLimit                                  Int // bytes; 0 = none
 	ClusterPingInterval                                      Int // milliseconds; 0 = derived
 	ClusterBlacklistTTL                                      Int // seconds

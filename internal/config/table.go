@@ -250,6 +250,7 @@ func (c *Config) directives() []*Directive {
 		// Skein.
 		d("memory-reserve", memory(&c.MemoryReserve, 0, 0, maxLong), ro),
 		d("metrics-port", integer(&c.MetricsPort, 0, 0, port), ro),
+		d("cluster-move-guard", boolean(&c.ClusterMoveGuard, true), 0),
 		d("cluster-migrate-waits-replicas", boolean(&c.ClusterMigrateWaitsReplicas, true), 0),
 		d("cluster-vote-spacing", boolean(&c.ClusterVoteSpacing, false), 0),
 		d("cluster-slotless-failover", boolean(&c.ClusterSlotlessFailover, true), 0),

@@ -1,0 +1,148 @@
+package cluster
+
+// Divided slots. When a move was interrupted, redis-cli's fix gives the slot to
+// the primary with the most keys of it, by DELSLOTS and ADDSLOTS, and only then
+// moves the others' keys there. Redis's new owner meanwhile takes keys that are
+// still elsewhere for absent, and a source that learns of the new owner deletes
+// what it holds. With MoveGuard
+//
+//   - the owner knows that keys may be at another node (divided): for one that it
+//     does not have it sends the client there with ASK, unless the client comes
+//     with ASKING, for then it has been there;
+//   - the other node drains: it serves the keys that it has to clients with ASKING
+//     and sends them back for all others, so it makes no new ones; and it keeps
+//     its keys whoever claims the slot.
+//
+// The driver asks the other node how many keys it has left, and steps Undivide.
+// Both states are this node's alone: neither on the bus nor in nodes.conf.
+
+// drain is a slot of another primary of which this one may have keys.
+type drain struct {
+	armed bool // it has just been taken away: IMPORTING means to drain, even without keys
+	until Millis
+}
+
+// drainTime is how long a slot without keys drains, for clients under way.
+const drainTime Millis = 60000
+
+// Undivide says that Node has no keys of Slot any more.
+type Undivide struct {
+	Slot int
+	Node NodeID
+}
+
+func (Undivide) command() {}
+
+// undivide ends that a slot is divided, if it is so with that node.
+func (m *Machine) undivide(c Undivide) {
+	if n := m.divided[uint16(c.Slot)]; n != nil && n.top().id == c.Node {
+		delete(m.divided, uint16(c.Slot))
+		m.viewChanged = true
+	}
+}
+
+// divide notes that keys of a slot of self's shard may be at n.
+func (m *Machine) divide(slot int, n *node) {
+	if m.cfg.MoveGuard && n != nil && n != m.self && n.shard != m.self.shard && !n.gone {
+		m.divided[uint16(slot)] = n
+		m.viewChanged = true
+		m.eventX(Event{Level: LevelInfo, What: "keys of a slot may still be at another node", Slot: slot}, n)
+	}
+}
+
+// startDrain keeps the keys of a slot that is not, or no longer, self's.
+func (m *Machine) startDrain(slot int, armed bool) {
+	if m.cfg.MoveGuard {
+		m.draining[uint16(slot)] = drain{armed, m.now.Mono + drainTime}
+		m.viewChanged = true
+	}
+}
+
+// drainTaken is startDrain for a slot that s has just claimed from self, with
+// keys left: it reports whether that was in the middle of a move.
+func (m *Machine) drainTaken(slot int, s *node) bool {
+	moving := m.migrating[uint16(slot)] != nil || m.divided[uint16(slot)] != nil
+	if !moving || !m.cfg.MoveGuard || s.shard == m.self.shard {
+		return false
+	}
+	m.eventX(Event{Level: LevelWarn, What: "slot claimed in the middle of a move, keeping the keys that are left", Slot: slot}, s)
+	m.startDrain(slot, true)
+	return true
+}
+
+// openImport decides what SETSLOT IMPORTING means for a slot of which this node
+// may have keys already. The marker is set afterwards.
+func (m *Machine) openImport(slot int) {
+	d, draining := m.draining[uint16(slot)]
+	switch {
+	case m.importing[uint16(slot)] != nil && !draining:
+	case m.cfg.keysInSlot(slot) > 0 || d.armed:
+		m.startDrain(slot, false)
+	default:
+		delete(m.draining, uint16(slot))
+	}
+}
+
+// tickDrains forgets the slots of which there is nothing left.
+func (m *Machine) tickDrains() {
+	for slot, d := range m.draining {
+		if m.now.Mono > d.until && m.importing[slot] == nil && m.cfg.keysInSlot(int(slot)) == 0 {
+			delete(m.draining, slot)
+			m.viewChanged = true
+		}
+	}
+}
+
+// forgetMoves ends all of it; n nil: with whatever node.
+func (m *Machine) forgetMoves(n *node) {
+	if n == nil {
+		clear(m.draining)
+	}
+	for _, t := range []map[uint16]*node{m.divided, m.deleted} {
+		for slot, o := range t {
+			if n == nil || o == n {
+				delete(t, slot)
+			}
+		}
+	}
+}
+
+// DividedWith returns the node that may have keys of a slot that the local node
+// owns, nil if there is none.
+func (v *View) DividedWith(slot int) *NodeView { return v.marker(v.divided, slot) }
+
+// Draining tells whether the local node may have keys of a slot of another.
+func (v *View) Draining(slot int) bool { return v.draining != nil && v.draining.Has(slot) }
+
+// Divided lists the slots that are divided, with the other nodes.
+func (v *View) Divided() (marks []SlotMark) {
+	for slot, i := range v.divided {
+		marks = append(marks, SlotMark{slot, v.Nodes[i].ID})
+	}
+	return marks
+}
+
+// viewMoves fills in a view's divided and draining slots; pos gives positions of
+// nodes.
+func (m *Machine) viewMoves(v *View, pos []uint16) {
+	if len(m.divided)+len(m.draining) == 0 {
+		return
+	}
+	if v.Open == &noSlots {
+		v.Open = new(SlotSet)
+	}
+	if len(m.divided) > 0 {
+		v.divided = make(map[uint16]uint16, len(m.divided))
+		for slot, n := range m.divided {
+			v.divided[slot] = pos[n.top().idx]
+			v.Open.Add(int(slot))
+		}
+	}
+	if len(m.draining) > 0 {
+		v.draining = new(SlotSet)
+		for slot := range m.draining {
+			v.draining.Add(int(slot))
+			v.Open.Add(int(slot))
+		}
+	}
+}

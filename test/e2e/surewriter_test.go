@@ -1,0 +1,242 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/skeindb/skein/internal/hashslot"
+	"github.com/skeindb/skein/internal/resp"
+	"github.com/skeindb/skein/test/proc"
+)
+
+// A sureWriter changes and reads keys of its own, one after the other, through a
+// cluster whose nodes are killed. A change counts as acknowledged when a replica
+// has it too (WAIT), so no crash of one node may undo it. For every key the
+// writer knows what it may hold: one value after an acknowledged change, more
+// after changes whose fate it did not learn. What it reads must be among them.
+//
+// It never leaves a request behind that may still be carried out: it gives up
+// only when the connection ends.
+type sureWriter struct {
+	seeds []string // addresses
+	keys  []string
+	may   map[string]map[string]bool // key -> values it may hold; absent is ""
+	owner map[uint16]string          // slot -> address, as far as known
+	conns map[string]*sureConn
+	rnd   *rand.Rand
+
+	sure, unsure, reads atomic.Int64
+	ended               chan struct{}
+	err                 error // after ended
+}
+
+type sureConn struct {
+	net.Conn
+	rd *resp.Reader
+}
+
+func newSureWriter(c *proc.Cluster, id int, keys []string) *sureWriter {
+	w := &sureWriter{keys: keys, may: map[string]map[string]bool{}, owner: map[uint16]string{}, conns: map[string]*sureConn{},
+		rnd: rand.New(rand.NewPCG(uint64(id), 11)), ended: make(chan struct{})}
+	for _, n := range c.Nodes {
+		w.seeds = append(w.seeds, n.Addr())
+	}
+	for _, k := range keys {
+		w.may[k] = map[string]bool{"": true}
+	}
+	return w
+}
+
+// run works until ctx ends or a reply is wrong.
+func (w *sureWriter) run(ctx context.Context) {
+	defer close(w.ended)
+	defer func() {
+		for _, c := range w.conns {
+			c.Close()
+		}
+	}()
+	for n := 1; ctx.Err() == nil && w.err == nil; n++ {
+		w.step(ctx, w.keys[w.rnd.IntN(len(w.keys))], strconv.Itoa(n))
+	}
+}
+
+// step is one command on a key.
+func (w *sureWriter) step(ctx context.Context, key, value string) {
+	switch kind := w.rnd.IntN(10); {
+	case kind < 3:
+		r, _, err := w.do(ctx, key, "GET", key)
+		switch {
+		case err != nil || r.Err() != nil:
+		case !w.may[key][string(r.Str)]:
+			w.err = fmt.Errorf("GET %s = %q, it may hold %q", key, r.Str, slices.Collect(maps.Keys(w.may[key])))
+		default:
+			w.reads.Add(1)
+		}
+		return
+	case kind < 4:
+		value = ""
+	}
+	args := []string{"SET", key, value}
+	if value == "" {
+		args = []string{"DEL", key}
+	}
+	w.may[key][value] = true
+	r, c, err := w.do(ctx, key, args...)
+	if err == nil && r.Err() == nil {
+		if r, err = c.do("WAIT", "1", "3000"); err == nil && r.Int >= 1 {
+			w.may[key] = map[string]bool{value: true}
+			w.sure.Add(1)
+			return
+		}
+	}
+	w.unsure.Add(1)
+}
+
+// errUnsure says that nobody knows whether the command was carried out.
+var errUnsure = errors.New("the connection ended before the reply")
+
+// do sends a command on a key to whoever serves it and returns the reply with the
+// connection that gave it. Redirects are followed; a node that refuses is asked
+// again until ctx ends.
+func (w *sureWriter) do(ctx context.Context, key string, args ...string) (r resp.Reply, c *sureConn, err error) {
+	slot := hashslot.Slot([]byte(key))
+	addr, asking := w.owner[slot], false
+	for tries := 0; ctx.Err() == nil; tries++ {
+		if addr == "" {
+			addr = w.seeds[w.rnd.IntN(len(w.seeds))]
+		}
+		if c, err = w.connect(addr); err != nil {
+			addr, asking = "", false
+			delete(w.owner, slot)
+			time.Sleep(5 * time.Millisecond) // a killed node refuses at once
+			continue
+		}
+		if asking {
+			if _, err := c.do("ASKING"); err != nil {
+				w.drop(addr)
+				addr, asking = "", false
+				continue
+			}
+		}
+		if r, err = c.do(args...); err != nil {
+			w.drop(addr)
+			delete(w.owner, slot)
+			return r, nil, errUnsure
+		}
+		word, rest, _ := strings.Cut(string(r.Str), " ")
+		if r.Err() == nil {
+			if !asking {
+				w.owner[slot] = addr
+			}
+			return r, c, nil
+		}
+		_, to, _ := strings.Cut(rest, " ")
+		switch word {
+		case "MOVED":
+			addr, asking = to, false
+		case "ASK":
+			addr, asking = to, true
+		case "TRYAGAIN", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY", "NOREPLICAS":
+			addr, asking = "", false
+			delete(w.owner, slot)
+			time.Sleep(5 * time.Millisecond)
+		default:
+			w.err = fmt.Errorf("%v: %s", args, r.Str)
+			return r, c, r.Err()
+		}
+	}
+	return r, nil, ctx.Err()
+}
+
+func (w *sureWriter) connect(addr string) (*sureConn, error) {
+	if c := w.conns[addr]; c != nil {
+		return c, nil
+	}
+	nc, err := net.DialTimeout("tcp", addr, time.Second)
+	if err != nil {
+		return nil, err
+	}
+	c := &sureConn{nc, resp.NewReader(nc)}
+	w.conns[addr] = c
+	return c, nil
+}
+
+func (w *sureWriter) drop(addr string) {
+	w.conns[addr].Close()
+	delete(w.conns, addr)
+}
+
+func (c *sureConn) do(args ...string) (resp.Reply, error) {
+	r, err := c.rd.Do(c, args...)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = fmt.Errorf("%w: %w", errUnsure, err)
+	}
+	return r, err
+}
+
+// progress waits until the writer has had n more changes acknowledged.
+func (w *sureWriter) progress(t *testing.T, n int64, when string) {
+	t.Helper()
+	from := w.sure.Load()
+	proc.Wait(t, proc.Patience, "a writer at work "+when, func() string {
+		select {
+		case <-w.ended:
+			t.Fatalf("the writer gave up %s: %v", when, w.err)
+		default:
+		}
+		if got := w.sure.Load() - from; got < n {
+			return fmt.Sprintf("%d changes acknowledged, %d unsure, %d reads", got, w.unsure.Load(), w.reads.Load())
+		}
+		return ""
+	})
+}
+
+// check compares what is stored with what the writer knows: each key is held by
+// the one primary that serves it, with a value that it may have. The writer has
+// ended.
+func (w *sureWriter) check(t *testing.T, c *proc.Cluster) {
+	t.Helper()
+	if w.err != nil {
+		t.Errorf("writer: %v", w.err)
+	}
+	held := map[string]string{}
+	for _, p := range c.Primaries() {
+		me := p.Myself()
+		for _, key := range w.keys {
+			if p.Text("CLUSTER", "COUNTKEYSINSLOT", hashslot.Slot([]byte(key))) == "0" {
+				continue
+			}
+			if keys := fmt.Sprint(p.Must("CLUSTER", "GETKEYSINSLOT", hashslot.Slot([]byte(key)), 10000)); !slices.Contains(strings.Fields(strings.Trim(keys, "[]")), key) {
+				continue
+			}
+			slot := int(hashslot.Slot([]byte(key)))
+			if other := held[key]; other != "" {
+				t.Errorf("key %s is held by %s and by %s", key, other, p)
+			}
+			held[key] = p.String()
+			if !serves(me, slot) {
+				t.Errorf("%s holds %s of slot %d, which it does not serve: %v", p, key, slot, me.Slots)
+				continue
+			}
+			if v := p.Text("GET", key); !w.may[key][v] {
+				t.Errorf("%s: GET %s = %q, it may hold %q", p, key, v, slices.Collect(maps.Keys(w.may[key])))
+			}
+		}
+	}
+	for _, key := range w.keys {
+		if held[key] == "" && !w.may[key][""] {
+			t.Errorf("key %s is lost, it may hold %q", key, slices.Collect(maps.Keys(w.may[key])))
+		}
+	}
+}
