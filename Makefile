@@ -66,7 +66,11 @@ fuzz: ## every fuzz target for FUZZTIME (30s)
 
 .PHONY: fuzz-smoke
 fuzz-smoke:
-	@scripts/fuzz.sh $(SMOKE) internal/resp:FuzzParser internal/ds:FuzzListpack internal/rdb:FuzzReader internal/cluster:FuzzDecode internal/config:FuzzLoad
+	@scripts/fuzz.sh $(SMOKE) internal/resp:FuzzParser internal/ds:FuzzListpack internal/rdb:FuzzReader internal/cluster:FuzzDecode internal/config:FuzzLoad internal/aof:FuzzLoad
+
+.PHONY: aof-kill
+aof-kill: build ## kill -9 under load with an append-only file, ROUNDS (200) times with each policy
+	ROUNDS=$(or $(ROUNDS),200) SKEIN_BIN=$(CURDIR)/$(BIN)/skein $(GO) test -count=1 -timeout 60m -run 'AOFKill' -v ./test/e2e
 
 .PHONY: sim
 sim: build ## simulate clusters of NODES (50) with faults, SEEDS=1..1000 or SEED=7

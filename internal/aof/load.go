@@ -19,6 +19,10 @@ import (
 // and goes on with it from there. While it loads clients are told so. Called once,
 // before Start, in place of SwitchOn. Source: persistence, 13.5.
 func (a *AOF) Open() error {
+	// No client may write before the log takes it.
+	e := a.o.Engine
+	e.SetGate(engine.GateLoading, true)
+	defer e.SetGate(engine.GateLoading, false)
 	a.dir = a.path("")
 	if err := a.o.FS.MkdirAll(a.dir, 0o755); err != nil {
 		return fmt.Errorf("aof: %w", err)
@@ -34,8 +38,12 @@ func (a *AOF) Open() error {
 		if m, err = a.begin(m); err != nil {
 			return err
 		}
-	} else if err = a.load(m); err != nil {
-		return err
+	} else {
+		done, err := a.load(m)
+		defer done()
+		if err != nil {
+			return err
+		}
 	}
 	if len(m.Incr) == 0 {
 		_, seq := m.nextSeq()
@@ -183,15 +191,15 @@ func (a *AOF) liveSize(m *Manifest) (total int64, err error) {
 	return total, nil
 }
 
-// load reads all files of m into the data set.
-func (a *AOF) load(m *Manifest) error {
+// load reads all files of m into the data set. Clients are told so until done is
+// called.
+func (a *AOF) load(m *Manifest) (done func(), err error) {
 	files := m.live()
 	total, err := a.liveSize(m)
 	if err != nil {
-		return err
+		return func() {}, err
 	}
 	progress, done := a.o.Loading(total)
-	defer done()
 	began := time.Now()
 	dirty := a.o.Engine.Dirty()
 	defer func() { a.o.Engine.AddDirty(dirty - a.o.Engine.Dirty()) }() // loading changes nothing
@@ -205,12 +213,12 @@ func (a *AOF) load(m *Manifest) error {
 		}
 		start := time.Now()
 		if err := l.file(f); err != nil {
-			return err
+			return done, err
 		}
 		a.o.Log.Info(fmt.Sprintf("DB loaded from %s file %s: %.3f seconds", map[FileType]string{Base: "base", Incr: "incr"}[f.Type], f.Name, time.Since(start).Seconds()))
 	}
 	a.o.Log.Info(fmt.Sprintf("DB loaded from append only file: %.3f seconds", time.Since(began).Seconds()))
-	return nil
+	return done, nil
 }
 
 // loader reads the files of a log one after another.
@@ -476,5 +484,7 @@ func (a *AOF) Reload() error {
 		}
 	}
 	lock(func() { e.FlushLocked(-1, false) })
-	return a.load(m)
+	done, err := a.load(m)
+	done()
+	return err
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/skeindb/skein/internal/bus"
 	"github.com/skeindb/skein/internal/config"
+	"github.com/skeindb/skein/internal/engine"
 	"github.com/skeindb/skein/internal/logfmt"
 	"github.com/skeindb/skein/internal/observe"
 	"github.com/skeindb/skein/internal/rdb"
@@ -179,6 +180,7 @@ func (s *Server) load() (bus.Loaded, error) {
 	default:
 		s.repl.Restore(at, dropped)
 	}
+	s.engine.SetGate(engine.GateLoading, false) // closed by Run; a full sync closes it again
 	if primary.Host != "" {
 		s.repl.Follow(primary.Host, primary.Port, repl.FollowOptions{})
 	}

@@ -102,6 +102,9 @@ func (s *Server) table() *command.Table {
 func (s *Server) Run(ctx context.Context, ready func()) error {
 	ctx, s.stop = context.WithCancelCause(ctx)
 	defer s.stop(nil)
+	// Who connects early must not write below what is loaded.
+	s.engine.SetGate(engine.GateStandBack, s.bus != nil)
+	s.engine.SetGate(engine.GateLoading, true)
 	if err := s.listen(); err != nil {
 		return err
 	}
@@ -110,7 +113,6 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 			return err
 		}
 	}
-	s.engine.SetGate(engine.GateStandBack, s.bus != nil)
 	loaded, err := s.load()
 	if err != nil {
 		return err
