@@ -23,7 +23,8 @@ import (
 //	        list    mix(element) ...
 //	        set     add(member) ...
 //	        zset    add(0 mix(member) mix(score "%.17g")) ...
-//	        hash    add(0 mix(field) mix(value)) ...
+//	        hash    add(0 mix(field) mix(value)) ..., with add("!!hexpire!!") behind
+//	                the value if the field has an expiry
 //	        and add("!!expire!!") if the key has an expiry
 //	db      0 ^= SHA1(0 mix(key) value ...) for all keys, after mix(index u32 BE)
 type digest [sha1.Size]byte
@@ -134,10 +135,13 @@ func (d *digest) pair(a, b []byte) {
 
 // timedPair is pair for a field that may expire.
 func (d *digest) timedPair(field, value []byte, at int64) {
-	d.pair(field, value)
+	var e digest
+	e.mix(field)
+	e.mix(value)
 	if at != 0 {
-		d.add([]byte("!!hexpire!!"))
+		e.add([]byte("!!hexpire!!"))
 	}
+	d.add(e[:])
 }
 
 // plain is the text of an element, written to dst if it is a number.
