@@ -36,6 +36,7 @@ type peer struct {
 	offset  uint64
 	linkAge Millis // reported data age; -1 = never up
 	noPause bool   // PauseWrites is never confirmed
+	mute    bool   // its gossip sections are empty
 	keys    map[int]int
 	drains  int
 	views   int
@@ -232,6 +233,11 @@ func (p *peer) drain() {
 		w.after(1, func() { w.connect(c, d) })
 	}
 	for _, e := range rd.Send {
+		if p.mute && e.Msg.Gossip != nil {
+			quiet := *e.Msg
+			quiet.Gossip = nil
+			e.Msg = &quiet
+		}
 		c := p.conns[e.Link]
 		to := -1
 		if c != nil && c.far != nil {
