@@ -39,7 +39,7 @@ func TestTenTicksASecond(t *testing.T) {
 // others has reported it to somebody, so that it is FAIL. SKEIN_SEEDS=1000 is
 // the long form.
 func TestReportsMeetWithin2T(t *testing.T) {
-	seeds := few(8)
+	seeds := few(2)
 	if n, err := strconv.Atoi(os.Getenv("SKEIN_SEEDS")); err == nil {
 		seeds = uint64(n)
 	}

@@ -1,0 +1,188 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/skeindb/skein/test/proc"
+)
+
+// One slot of a node is held for much longer than the node timeout by a
+// transaction of slow commands. The node answers pings and is never suspected,
+// and its other slots are served as ever. DEBUG SLEEP stalls all of it.
+func TestBusyNode(t *testing.T) {
+	c := proc.FormShards(t, []int{0, 0, 0}, "--cluster-node-timeout", "1000")
+	busy := owner(t, c, "foo")
+	hold := 10 * time.Second
+	if testing.Short() {
+		hold = 4 * time.Second
+	}
+	ctx := context.Background()
+	const members = 50_000
+	for i := 0; i < members; i += 1000 {
+		args := []any{"RPUSH", "{foo}list"}
+		for k := range 1000 {
+			args = append(args, fmt.Sprintf("element-%d", (i+k)*7919%members))
+		}
+		busy.Must(args...)
+	}
+	slow := []any{"SORT", "{foo}list", "ALPHA", "LIMIT", "0", "1"}
+	one := time.Hour // of what one takes at its fastest
+	for range 5 {
+		start := time.Now()
+		busy.Must(slow...)
+		one = min(one, time.Since(start))
+	}
+	client := redis.NewClient(&redis.Options{Addr: busy.Addr(), Protocol: 2, MaxRetries: -1, ReadTimeout: 5 * time.Minute, DisableIdentity: true})
+	defer client.Close()
+	var done atomic.Bool
+	held := make(chan time.Duration, 1)
+	go func() {
+		p := client.TxPipeline()
+		for range int(hold/one) + 1 {
+			p.Do(ctx, slow...)
+		}
+		start := time.Now()
+		_, err := p.Exec(ctx)
+		if err != nil {
+			t.Error(err)
+		}
+		done.Store(true)
+		held <- time.Since(start)
+	}()
+	// A command on the held slot waits, which shows that it is held.
+	blocked := make(chan time.Duration, 1)
+	go func() {
+		time.Sleep(500 * time.Millisecond) // the transaction is on its way
+		start := time.Now()
+		busy.Do("GET", "{foo}other")
+		blocked <- time.Since(start)
+	}()
+	id := busy.Myself().ID
+	other := "k"
+	for i := 0; ; i++ { // a key of another slot of the node
+		other = fmt.Sprint("k", i)
+		if _, err := busy.Do("SET", other, "0"); err == nil {
+			break
+		}
+	}
+	served, worst := 0, time.Duration(0)
+	for !done.Load() {
+		start := time.Now()
+		busy.Must("INCR", other)
+		worst = max(worst, time.Since(start))
+		served++
+		for _, n := range c.Nodes {
+			if n == busy {
+				continue
+			}
+			peers, err := n.Peers()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, p := range peers {
+				if p.ID == id && (p.Is("fail?") || p.Is("fail") || !p.Is("master")) {
+					t.Fatalf("%s sees the busy node as %v", n, p.Flags)
+				}
+			}
+			if info, err := n.ClusterInfo(); err != nil || info["cluster_state"] != "ok" {
+				t.Fatalf("%s: state %s, %v", n, info["cluster_state"], err)
+			}
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	took, waited := <-held, <-blocked
+	t.Logf("slot held %v, a command on it waited %v; %d commands on another slot, the slowest %v", took.Round(time.Millisecond),
+		waited.Round(time.Millisecond), served, worst.Round(time.Millisecond))
+	if took < hold*8/10 || waited < took/2 {
+		t.Errorf("the slot was held for %v, and a command on it waited %v: nothing proven", took, waited)
+	}
+	if served < 20 || worst > time.Second {
+		t.Errorf("%d commands on another slot, the slowest %v", served, worst)
+	}
+
+	go busy.Do("DEBUG", "SLEEP", "3")
+	proc.Wait(t, proc.Patience, "the others suspect the sleeping node", func() string {
+		for _, n := range c.Nodes {
+			if n != busy && !strings.Contains(n.Text("CLUSTER", "NODES"), "fail") {
+				return "not yet"
+			}
+		}
+		return ""
+	})
+	c.WaitHealthy(proc.Patience)
+}
+
+// Row 11: replies of a pipelining client stay in order and pings in time while
+// the bus is under load.
+func TestPipelineBesideBus(t *testing.T) {
+	c := proc.FormShards(t, []int{0, 0, 0}, "--cluster-node-timeout", "1000")
+	n := owner(t, c, "foo")
+	stop := make(chan struct{})
+	defer close(stop)
+	for _, p := range c.Nodes {
+		if p == n {
+			continue
+		}
+		go func() { // every message crosses the bus
+			message := strings.Repeat("m", 2000)
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					p.Do("PUBLISH", "channel", message)
+				}
+			}
+		}()
+	}
+	conn, err := net.Dial("tcp", n.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(proc.Patience))
+	const batch = 1000
+	buf := make([]byte, 64<<10)
+	for end, round := time.Now().Add(3*time.Second), 0; time.Now().Before(end); round++ {
+		var req, want strings.Builder
+		for i := range batch {
+			x := fmt.Sprintf("%08d", round*batch+i)
+			switch i % 3 {
+			case 0:
+				fmt.Fprintf(&req, "SET {foo}k %s\r\n", x)
+				want.WriteString("+OK\r\n")
+			case 1:
+				fmt.Fprintf(&req, "GET {foo}k\r\n")
+				fmt.Fprintf(&want, "$8\r\n%08d\r\n", round*batch+i-1)
+			case 2:
+				fmt.Fprintf(&req, "ECHO %s\r\n", x)
+				fmt.Fprintf(&want, "$8\r\n%s\r\n", x)
+			}
+		}
+		go conn.Write([]byte(req.String()))
+		var got strings.Builder
+		for got.Len() < want.Len() {
+			k, err := conn.Read(buf)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got.Write(buf[:k])
+		}
+		if got.String() != want.String() {
+			t.Fatalf("round %d: replies out of order", round)
+		}
+		for _, p := range c.Nodes {
+			if text := p.Text("CLUSTER", "NODES"); strings.Contains(text, "fail") {
+				t.Fatalf("%s suspects somebody:\n%s", p, text)
+			}
+		}
+	}
+}
