@@ -167,4 +167,20 @@ func TestDataAgainstSlots(t *testing.T) {
 	if keys := n.Text("DBSIZE"); !n.Myself().Is("slave") || keys != "1" {
 		t.Errorf("a replica: %v, %s keys, want 1", n.Myself().Flags, keys)
 	}
+	n.Kill()
+
+	single := proc.StartNode(t, proc.Skein(t))
+	single.CLI("-n", "3", "SET", "k", "v")
+	single.Must("SAVE")
+	dump, err := os.ReadFile(single.Path("dump.rdb"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(n.Path("dump.rdb"), dump, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	n.Launch() // another database: refused
+	if code := n.Exit(); code != 1 {
+		t.Errorf("keys of database 3: exit code %d", code)
+	}
 }

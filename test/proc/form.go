@@ -53,6 +53,24 @@ func FormShards(t testing.TB, replicas []int, args ...string) *Cluster {
 			i++
 		}
 	}
+	Wait(t, Patience, "all nodes know who replicates whom", func() string {
+		for _, node := range c.Nodes {
+			peers, err := node.Peers()
+			if err != nil {
+				return err.Error()
+			}
+			known := 0
+			for _, p := range peers {
+				if p.Is("slave") && p.Primary != "-" {
+					known++
+				}
+			}
+			if known != total-n {
+				return fmt.Sprintf("%s knows %d replicas of %d", node, known, total-n)
+			}
+		}
+		return ""
+	})
 	c.WaitHealthy(Patience)
 	return c
 }
