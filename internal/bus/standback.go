@@ -175,6 +175,10 @@ func (b *Bus) holdingOf(ctx context.Context, n *cluster.NodeView) (h holding, er
 // takeOver tells a replica to become the primary.
 func (b *Bus) takeOver(ctx context.Context, n *cluster.NodeView) error {
 	return b.talk(ctx, n, func(do func(args ...string) (string, error)) error {
+		// Another may have been elected meanwhile, perhaps with more data.
+		if me := b.view.Load().Myself(); !me.Flags.Has(cluster.FlagPrimary) || me.Slots.Empty() {
+			return errNotReplica
+		}
 		_, err := do("CLUSTER", "FAILOVER", "FORCE")
 		return err
 	})
