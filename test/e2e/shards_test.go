@@ -80,6 +80,150 @@ func TestClusterDirectives(t *testing.T) {
 	}
 }
 
+// Rows 13, 36 to 39, 50, 64, 69 in one cluster: what commands at one node change
+// and what all see of it.
+func TestShardsByCommand(t *testing.T) {
+	t.Parallel()
+	c := proc.FormShards(t, []int{1, 0, 0})
+	a, b, r := c.Nodes[0], c.Nodes[1], c.Nodes[3]
+	idA, idB, idR := a.Myself().ID, b.Myself().ID, r.Myself().ID
+	seen := func(n *proc.Node, id string) proc.Peer {
+		peers, err := n.Peers()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range peers {
+			if p.ID == id {
+				return p
+			}
+		}
+		t.Fatalf("%s does not know %s", n, id)
+		return proc.Peer{}
+	}
+
+	r.Must("CONFIG", "SET", "cluster-replica-no-failover", "yes")
+	took := proc.Wait(t, proc.Patience, "nofailover is known", func() string {
+		for _, n := range c.Nodes {
+			if p := seen(n, idR); !p.Is("nofailover") {
+				return fmt.Sprint(p.Flags)
+			}
+		}
+		return ""
+	})
+	if took > proc.NodeTimeout/2+700*time.Millisecond {
+		t.Errorf("the no-failover flag was known after %v, want T/2", took)
+	}
+	r.Must("CONFIG", "SET", "cluster-replica-no-failover", "no")
+
+	for _, tt := range []struct {
+		n        *proc.Node
+		id, want string
+	}{
+		{r, strings.Repeat("f", 40), "ERR Unknown node " + strings.Repeat("f", 40)},
+		{r, idR, "ERR Can't replicate myself"},
+		{b, idR, "ERR I can only replicate a master, not a replica."},
+		{b, idA, "ERR To set a master the node must be empty and without assigned slots."},
+	} {
+		if _, err := tt.n.Do("CLUSTER", "REPLICATE", tt.id); err == nil || err.Error() != tt.want {
+			t.Errorf("REPLICATE %.6s: %v, want %s", tt.id, err, tt.want)
+		}
+	}
+
+	// A manual failover: a blocked client is told, the old primary continues the
+	// stream, everybody's CLUSTER SLOTS names the new one, all data is there.
+	a.Must("SET", "bar", "1") // slot 5061
+	proc.WaitInStep(t, a, r)
+	told := make(chan error, 1)
+	go func() {
+		_, err := a.Do("BLPOP", "{bar}list", "20")
+		told <- err
+	}()
+	proc.Wait(t, proc.Patience, "a blocked client", func() string {
+		if a.InfoInt("clients", "blocked_clients") != 1 {
+			return "none"
+		}
+		return ""
+	})
+	partial := r.InfoInt("stats", "sync_partial_ok")
+	start := time.Now()
+	r.Must("CLUSTER", "FAILOVER")
+	proc.Wait(t, proc.Patience, "promotion", func() string {
+		if !r.IsPrimary() {
+			return "not yet"
+		}
+		return ""
+	})
+	if took := time.Since(start); took > time.Second {
+		t.Errorf("CLUSTER FAILOVER took %v", took)
+	}
+	if err := <-told; err == nil || !strings.HasPrefix(err.Error(), "UNBLOCKED ") && !strings.HasPrefix(err.Error(), "MOVED ") {
+		t.Errorf("the blocked client was told %v", err)
+	}
+	c.WaitHealthy(proc.Patience)
+	for _, n := range c.Nodes {
+		if text := fmt.Sprint(n.Must("CLUSTER", "SLOTS")); !strings.Contains(text, fmt.Sprintf("[0 5460 [127.0.0.1 %d %s", r.Port, idR)) {
+			t.Errorf("%s: CLUSTER SLOTS %s", n, text)
+		}
+	}
+	if got := r.Text("GET", "bar"); got != "1" {
+		t.Errorf("GET bar: %s", got)
+	}
+	if got := r.InfoInt("stats", "sync_partial_ok"); got != partial+1 {
+		t.Errorf("sync_partial_ok %d, was %d", got, partial)
+	}
+
+	// A slot is taken with a newer epoch and without its keys: they go.
+	r.Must("SET", "{bar}x", "1")
+	keys := r.Text("DBSIZE")
+	b.Must("CLUSTER", "SETSLOT", 5061, "IMPORTING", idR)
+	b.Must("CLUSTER", "SETSLOT", 5061, "NODE", idB)
+	proc.Wait(t, proc.Patience, "keys of the lost slot are gone", func() string {
+		if got := r.Text("DBSIZE"); got != "0" {
+			return got + " of " + keys
+		}
+		return ""
+	})
+	if _, err := r.Do("GET", "bar"); err == nil || err.Error() != fmt.Sprintf("MOVED 5061 127.0.0.1:%d", b.Port) {
+		t.Errorf("GET of a lost slot: %v", err)
+	}
+
+	// A primary that becomes a replica closes its open slots; its replica follows
+	// the top: a has no slots and a replica of its own when it turns to b.
+	a.Must("CLUSTER", "RESET", "SOFT")
+	meetID(t, b, a)
+	for _, n := range []*proc.Node{a, r} {
+		proc.Wait(t, proc.Patience, "all know a and r", func() string {
+			if text := n.Text("CLUSTER", "NODES"); !strings.Contains(text, idA) || !strings.Contains(text, idR) || strings.Contains(text, "handshake") {
+				return text
+			}
+			return ""
+		})
+	}
+	spare := proc.StartNode(t, proc.Skein(t), proc.ClusterArgs()...)
+	idSpare := meetID(t, a, spare)
+	proc.Wait(t, proc.Patience, "b knows the spare, the spare knows b", func() string {
+		if !strings.Contains(b.Text("CLUSTER", "NODES"), idSpare) || !strings.Contains(spare.Text("CLUSTER", "NODES"), idB) {
+			return "not yet"
+		}
+		return ""
+	})
+	spare.Must("CLUSTER", "REPLICATE", idA)
+	a.Must("CLUSTER", "SETSLOT", 6000, "IMPORTING", idB)
+	if text := a.Text("CLUSTER", "NODES"); !strings.Contains(text, "[6000-<-"+idB+"]") {
+		t.Errorf("no open slot in\n%s", text)
+	}
+	a.Must("CLUSTER", "REPLICATE", idB)
+	if me := a.Myself(); !me.Is("slave") || me.Primary != idB || len(me.Slots) != 0 {
+		t.Errorf("after REPLICATE: %+v", me)
+	}
+	proc.Wait(t, proc.Patience, "the spare follows the top", func() string {
+		if me := spare.Myself(); me.Primary != idB {
+			return me.Primary
+		}
+		return ""
+	})
+}
+
 // Rows 73, 75: of shards with two and with one replica the lone replica dies. The
 // spare with the smaller id moves, once; with the no-failover flag nothing
 // happens, nor is a dead primary replaced.
