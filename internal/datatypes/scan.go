@@ -79,6 +79,9 @@ func (f *filter) walk(c *command.Ctx, cursor uint64, count int, visit func(o *st
 		pos = 0
 	}
 	st := c.DB.Store()
+	if st.SlotHidden(uint16(f.slot)) {
+		return 0
+	}
 	if !c.World {
 		st.Lock(uint16(f.slot))
 		defer st.Unlock(uint16(f.slot))
@@ -261,6 +264,6 @@ func withSlot(c *command.Ctx, slot int, f func() int) int {
 }
 
 func dbsize(c *command.Ctx) {
-	n, _ := c.DB.Len(c.World)
+	n, _ := c.DB.Visible(c.World)
 	c.Int(int64(n))
 }

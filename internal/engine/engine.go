@@ -64,6 +64,7 @@ type Engine struct {
 	logOn   atomic.Bool
 	dirty   atomic.Int64 // changes since the last save
 	misconf [MisconfSources]atomic.Pointer[string]
+	flushes atomic.Int64 // calls of FlushLocked
 
 	// EndTurn, when set, runs after each batch of a session that wrote, before
 	// the replies leave: what must be durable or acknowledged first is waited

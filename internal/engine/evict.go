@@ -137,6 +137,10 @@ func sample(db *store.DB, set *Eviction, second uint32) (c victim, ok bool) {
 			}
 		}
 		s := uint16(slot)
+		if st.SlotHidden(s) {
+			slot++
+			continue
+		}
 		st.Lock(s)
 		var o store.Obj
 		switch {

@@ -56,6 +56,7 @@ func (e *Engine) FlushLocked(db int, async bool) int {
 	})
 	e.trackingFlush()
 	n := 0
+	e.flushes.Add(1)
 	for i := range e.Store.DBs() {
 		if db < 0 || i == db {
 			n += e.Store.DB(i).Clear(async)
@@ -118,7 +119,7 @@ func (e *Engine) ExpireCycle(stop func() bool) {
 	for i := range e.Store.DBs() {
 		db := e.Store.DB(i)
 		for slot := db.NextOccupied(0); slot < store.Slots; slot = db.NextOccupied(slot + 1) {
-			if !db.DueSlot(uint16(slot), now) {
+			if !db.DueSlot(uint16(slot), now) || e.Store.SlotHidden(uint16(slot)) {
 				continue
 			}
 			var cur store.ExpireCursor

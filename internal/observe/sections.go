@@ -346,7 +346,7 @@ func (ob *Observer) keyspace(t *text, world bool) {
 		if db.Empty() {
 			continue
 		}
-		if keys, volatile := db.Len(world); keys > 0 {
+		if keys, volatile := db.Visible(world); keys > 0 {
 			t.format("db"+strconv.Itoa(i), "keys=%d,expires=%d,avg_ttl=0", keys, volatile)
 		}
 	}

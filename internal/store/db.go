@@ -192,19 +192,26 @@ func (db *DB) Fielded() int { return int(db.fielded.Load()) }
 // be stale.
 func (db *DB) Empty() bool { return db.NextOccupied(0) == Slots }
 
-// RandomSlot returns a slot that holds keys, each such slot as likely as any
+// RandomSlot returns a slot that holds keys and is not hidden, each such slot as likely as any
 // other, or Slots if there is none. It needs no lock; its answer may be stale.
 func (db *DB) RandomSlot(rnd uint64) int {
 	n := 0
+	seen := func(i int) uint64 {
+		word := db.occupied[i].Load()
+		if db.st.hidden.n.Load() != 0 {
+			word &^= db.st.hidden.bits[i].Load()
+		}
+		return word
+	}
 	for i := range db.occupied {
-		n += bits.OnesCount64(db.occupied[i].Load())
+		n += bits.OnesCount64(seen(i))
 	}
 	if n == 0 {
 		return Slots
 	}
 	skip := int(rnd % uint64(n))
 	for i := range db.occupied {
-		word := db.occupied[i].Load()
+		word := seen(i)
 		if k := bits.OnesCount64(word); skip >= k {
 			skip -= k
 			continue
@@ -214,7 +221,12 @@ func (db *DB) RandomSlot(rnd uint64) int {
 		}
 		return i<<6 + trailingZeros(word)
 	}
-	return db.NextOccupied(0) // slots were emptied meanwhile
+	for i := range db.occupied { // slots were emptied meanwhile
+		if word := seen(i); word != 0 {
+			return i<<6 + trailingZeros(word)
+		}
+	}
+	return Slots
 }
 
 // Clear removes every key. A running snapshot is aborted first. With async the

@@ -17,7 +17,7 @@ func SplitCursor(cursor uint64) (slot uint16, pos uint64) {
 	return uint16(cursor & (Slots - 1)), cursor >> slotBits
 }
 
-// Scan visits keys from cursor on until it has visited at least count, or has
+// Scan visits keys that are not hidden from cursor on until it has visited at least count, or has
 // looked at a bounded number of slots, or is through; it returns the cursor to
 // go on from, 0 at the end. It locks one slot at a time, unless the caller holds
 // the world lock (world); visit runs under that lock and may delete its key.
@@ -33,6 +33,10 @@ func (db *DB) Scan(cursor uint64, count int, world bool, visit func(o *Obj)) uin
 		}
 		if slot >= Slots {
 			return 0
+		}
+		if db.st.SlotHidden(uint16(slot)) {
+			slot, pos = slot+1, 0
+			continue
 		}
 		if !world {
 			db.st.Lock(uint16(slot))

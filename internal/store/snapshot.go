@@ -32,19 +32,22 @@ var ErrSnapshotRunning = errors.New("store: a snapshot is already running")
 var ErrSnapshotAborted = errors.New("store: snapshot aborted")
 
 type snapshotState struct {
-	turn  sync.Mutex
-	epoch uint16
-	cur   atomic.Pointer[Snapshot]
+	turn    sync.Mutex
+	epoch   uint16
+	partial int // snapshots of some slots since the last walk over all; world lock or turn
+	cur     atomic.Pointer[Snapshot]
 }
 
 // Snapshot is one walk. Its methods belong to the goroutine that walks.
 type Snapshot struct {
-	st      *Store
-	sink    Sink
-	dbs     []*DB // by number at the cut
-	aborted atomic.Pointer[string]
-	done    atomic.Int64
-	total   int
+	st       *Store
+	sink     Sink
+	dbs      []*DB               // by number at the cut
+	slots    *[Slots / 64]uint64 // only these; nil: all
+	aborted  atomic.Pointer[string]
+	stampAll bool // walk and stamp all records; see maxPartial
+	done     atomic.Int64
+	total    int
 }
 
 // SnapshotTurn is held by whoever makes a snapshot, from before the world lock
@@ -63,9 +66,46 @@ func (st *Store) BeginSnapshot(sink Sink) (*Snapshot, error) {
 		n, _ := s.dbs[i].Len(true)
 		s.total += n
 	}
-	st.snap.epoch++
-	st.snap.cur.Store(s)
+	st.snap.begin(s)
 	return s, nil
+}
+
+// BeginSlotSnapshot is BeginSnapshot for the keys of some slots of database 0.
+// slots is kept.
+func (st *Store) BeginSlotSnapshot(sink Sink, slots *[Slots / 64]uint64) (*Snapshot, error) {
+	if st.snap.cur.Load() != nil {
+		return nil, ErrSnapshotRunning
+	}
+	s := &Snapshot{st: st, sink: sink, dbs: []*DB{st.dbs[0].Load()}, slots: slots}
+	for slot := s.dbs[0].NextOccupied(0); slot < Slots; slot = s.dbs[0].NextOccupied(slot + 1) {
+		if s.wants(uint16(slot)) {
+			s.total += s.dbs[0].slot(uint16(slot)).dict.Len()
+		}
+	}
+	if st.snap.partial++; st.snap.partial > maxPartial {
+		s.dbs = s.dbs[:0]
+		for i := range st.dbs {
+			s.dbs = append(s.dbs, st.dbs[i].Load())
+		}
+		s.stampAll = true
+	}
+	st.snap.begin(s)
+	return s, nil
+}
+
+// maxPartial is after how many snapshots of some slots the next one stamps every
+// record. A record that no walk has met keeps its epoch, and must not be taken for
+// one of the present when the counter comes round.
+const maxPartial = 1 << 14
+
+func (ss *snapshotState) begin(s *Snapshot) {
+	ss.epoch++
+	ss.cur.Store(s)
+}
+
+// wants reports whether the keys of a slot belong to the snapshot.
+func (s *Snapshot) wants(slot uint16) bool {
+	return s.slots == nil || s.slots[slot>>6]&(1<<(slot&63)) != 0
 }
 
 // walkChunk is how many records are written under one taking of a slot lock.
@@ -78,6 +118,9 @@ func (s *Snapshot) Walk(between func() error) error {
 	defer s.st.snap.cur.CompareAndSwap(s, nil)
 	for i, db := range s.dbs {
 		for slot := db.NextOccupied(0); slot < Slots; slot = db.NextOccupied(slot + 1) {
+			if !s.stampAll && !s.wants(uint16(slot)) {
+				continue
+			}
 			for pos := uint64(0); ; {
 				s.st.Lock(uint16(slot))
 				if why := s.aborted.Load(); why != nil {
@@ -98,6 +141,9 @@ func (s *Snapshot) Walk(between func() error) error {
 	if why := s.aborted.Load(); why != nil {
 		return fmt.Errorf("%w: %s", ErrSnapshotAborted, *why)
 	}
+	if s.slots == nil || s.stampAll {
+		s.st.snap.partial = 0 // the next cut comes after this walk: the turn is held
+	}
 	return nil
 }
 
@@ -109,7 +155,14 @@ func (s *Snapshot) record(db int, o *Obj) {
 	if binary.LittleEndian.Uint16(e) == s.st.snap.epoch {
 		return
 	}
+	in := s.wants(o.slot) && (s.slots == nil || db == 0)
+	if !in && !s.stampAll {
+		return
+	}
 	binary.LittleEndian.PutUint16(e, s.st.snap.epoch)
+	if !in {
+		return
+	}
 	s.done.Add(1)
 	s.sink.Record(db, o)
 }

@@ -7,7 +7,7 @@
 // reads no clock: times are arguments, Unix milliseconds.
 //
 // Read store.go (locks), record.go (one key), db.go (slots), expire.go,
-// scan.go, snapshot.go, lazyfree.go, touch.go.
+// scan.go, hidden.go, snapshot.go, lazyfree.go, touch.go.
 //
 // # Locks
 //
@@ -45,6 +45,7 @@ type Store struct {
 	dbs     []atomic.Pointer[DB] // replaced only under the world lock
 	stripes [Stripes]stripe
 	snap    snapshotState
+	hidden  hiddenSlots
 	lazy    lazyFreer
 }
 
