@@ -145,6 +145,8 @@ func (m *Machine) Admin(now Times, cmd Command) (AdminReply, error) {
 		return AdminReply{Bumped: bumped, Epoch: m.self.configEpoch}, nil
 	case SetConfigEpoch:
 		return AdminReply{}, m.setConfigEpoch(c)
+	case TakeSlots:
+		return AdminReply{}, m.takeSlots(c)
 	case SaveConfig:
 		m.save(true)
 		return AdminReply{}, nil

@@ -25,7 +25,7 @@ func (s *Session) after() {
 	if c.LogOn {
 		s.logEffects()
 	}
-	if len(c.Changes) != 0 {
+	if len(c.Changes) != 0 && s.special&specialImport == 0 { // nobody knows those keys yet
 		if in := e.interest.Load(); in != 0 {
 			e.carry(in, s, c.Changes)
 		}

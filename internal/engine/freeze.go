@@ -17,9 +17,11 @@ import (
 // on. What is no command of a client is not held back: a key that expires, is
 // evicted or flushed meanwhile is gone afterwards.
 type freezes struct {
-	mu       sync.Mutex // a leaf
-	slots    [256]uint64
+	mu       sync.Mutex    // a leaf
+	slots    [256]uint64   // of Detach
+	moving   [256]uint64   // of FreezeSlots
 	n        int           // freezes in force
+	movers   int           // of them by FreezeSlots
 	wake     chan struct{} // closed and replaced at each thaw
 	deferred atomic.Bool   // a blocked client's turn came and was put off
 }
@@ -48,8 +50,9 @@ func (s *Session) Detach(fn func()) (primary bool) {
 	fn()
 
 	s.held.lock(e.Store)
-	for e.gates.Load()&(GatePauseWrite|GatePauseAll) != 0 && !e.View().Replica {
-		// Nothing may enter the log now: a failover may be under way.
+	for (e.gates.Load()&(GatePauseWrite|GatePauseAll) != 0 || f.isMoving(keys)) && !e.View().Replica {
+		// Nothing may enter the log now: a failover may be under way, or the
+		// last effects of the slots are on their way to another node.
 		s.held.unlock(e.Store)
 		e.waitPause(s)
 		s.held.lock(e.Store)
@@ -97,11 +100,15 @@ func (s *Session) frozen(spec *command.Spec) bool {
 		}
 		hit := false
 		for _, q := range s.multi.queue {
+			hit = hit || f.frozenAnywhere(q.spec)
 			q.spec.EachKey(q.argv, func(arg int, _ command.KeyFlags) {
 				hit = hit || f.has(command.MakeKey(arg, q.argv[arg]).Slot)
 			})
 		}
 		return hit
+	}
+	if f.frozenAnywhere(spec) {
+		return true
 	}
 	script := spec.Group == command.Scripting && spec.Flags&command.ReadOnly == 0
 	if spec.Flags&command.Write == 0 && !script {
@@ -118,7 +125,9 @@ func (s *Session) frozen(spec *command.Spec) bool {
 	return false
 }
 
-func (f *freezes) has(slot uint16) bool { return f.slots[slot>>6]&(1<<(slot&63)) != 0 }
+func (f *freezes) has(slot uint16) bool {
+	return (f.slots[slot>>6]|f.moving[slot>>6])&(1<<(slot&63)) != 0
+}
 
 // waitThaw waits, without locks, for the next thaw.
 func (f *freezes) waitThaw() {

@@ -115,6 +115,9 @@ func (s *Session) gate(g uint32, spec *command.Spec) (refuse string, wait bool) 
 		f |= s.multi.flags & command.DenyOOM
 		f &^= s.multi.lacking & (command.Stale | command.Loading)
 	}
+	if s.special&specialImport != 0 {
+		return s.gateImport(g, spec)
+	}
 	if s.special&specialPrimary != 0 {
 		return "", false
 	}

@@ -79,6 +79,10 @@ func (s *Session) push(b []byte) {
 // CLIENT CACHING. quiet says that replies were off before it ran; then the
 // buffer holds its reply and nothing else.
 func (s *Session) afterSpecial(p *planned, quiet bool) {
+	if s.special&specialImport != 0 {
+		s.afterImport()
+		return
+	}
 	if s.special&specialReply != 0 {
 		if quiet && s.flags&(flagReplyOff|flagReplySkip) != 0 && !confirmsByPush(p) {
 			s.out.Buf = s.out.Buf[:0]

@@ -50,7 +50,7 @@ func (s *Session) runBatch(cmds int) int {
 			s.closing = true
 			return i + 1
 		}
-		if s.special&(specialReply|specialTracking) != 0 && !s.Parked() {
+		if s.special&(specialReply|specialTracking|specialImport) != 0 && !s.Parked() {
 			s.afterSpecial(p, quiet)
 		}
 		if s.closing || s.Parked() || s.kill.Load() {
@@ -162,7 +162,7 @@ func (s *Session) execute(spec *command.Spec) {
 			}
 		}
 		c.Expire = expireMode(v, s, g)
-		c.LogOn = s.e.logOn.Load() && s.special&specialPrimary == 0
+		c.LogOn = s.e.logOn.Load() && s.special&(specialPrimary|specialImport) != specialPrimary
 		spec.Run(c)
 		if c.Dirty != 0 || len(c.Changes) != 0 || len(c.Effects) != 0 {
 			s.after()

@@ -40,6 +40,7 @@ const (
 	specialAsking
 	specialMonitor
 	specialTracking
+	specialImport // brings slots from another node; specialPrimary is set too
 )
 
 // Session is the command side of one connection. Unless a method says

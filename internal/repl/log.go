@@ -32,6 +32,7 @@ type Log struct {
 	synced    bool // Repl.Complete
 	tap       Tap
 	readers   []*reader
+	tails     int // of them without a replica
 	asleep    []*reader
 	hardLimit int64 // bytes a reader may lag, 0: any
 	scratch   []byte

@@ -518,7 +518,7 @@ func (r *Repl) tickBacklog(s *Settings, now time.Time) {
 	idle := func() bool {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		return len(r.peers) == 0 && now.Sub(r.noPeers) >= s.BacklogTTL
+		return len(r.peers) == 0 && now.Sub(r.noPeers) >= s.BacklogTTL && !r.log.tailed()
 	}
 	if !idle() {
 		return

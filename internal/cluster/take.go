@@ -1,0 +1,42 @@
+package cluster
+
+// TakeSlots makes this node the owner of slots whose data it has received from
+// From, which has stopped writes to them and granted the hand-over: a claim with
+// a new configEpoch, saved before anyone hears of it, then told to all. Nothing
+// is taken unless From, by what is known here, owns every one of them.
+type TakeSlots struct {
+	Slots *SlotSet
+	From  NodeID
+}
+
+func (TakeSlots) command() {}
+
+func (m *Machine) takeSlots(c TakeSlots) error {
+	from := m.byID[c.From]
+	switch {
+	case !m.self.isPrimary():
+		return errf("Slot migration can only be used on primary nodes.")
+	case from == nil || from == m.self:
+		return errf("Unknown node name: %s", c.From)
+	case c.Slots.Empty():
+		return errf("No slot ranges specified")
+	}
+	for slot := range c.Slots.All() {
+		if m.owner(slot) != from {
+			return errf("Slot %d is no longer owned by the source node", slot)
+		}
+	}
+	for slot := range c.Slots.All() {
+		delete(m.importing, uint16(slot))
+		m.unbind(slot)
+		m.bindSlot(slot, m.self)
+	}
+	top := m.currentEpoch
+	for _, n := range m.nodes {
+		top = max(top, n.configEpoch)
+	}
+	m.setOwnEpoch(top + 1) // saves and syncs
+	m.todo |= todoPong | todoState
+	m.eventX(Event{Level: LevelInfo, What: "slots taken over with their data", Slot: -1, Epoch: m.self.configEpoch}, from)
+	return nil
+}
