@@ -50,10 +50,11 @@ const layers = `
 	aof: command config disk ds engine rdb resp store
 	repl: command engine rdb resp store
 	migrate: command engine rdb resp
+	slotmove: command engine rdb resp store
 	bus: cluster command config disk engine hashslot resp store
 
 	# the composition root
-	server: acl admin aof bus cluster command config datatypes disk engine logfmt mem migrate netio observe persist rdb repl store
+	server: acl admin aof bus cluster command config datatypes disk engine logfmt mem migrate netio observe persist rdb repl slotmove store
 
 	# a user of servers, from outside
 	up: config

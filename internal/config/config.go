@@ -200,6 +200,7 @@ type Config struct {
 	ClusterVoteSpacing, ClusterSlotlessFailover              Bool
 	ClusterModuleNoFailover, ClusterMigrateWaitsReplicas     Bool
 	ClusterMoveGuard                                         Bool
+	ClusterSlotMigrationLogMaxLen                            Int
 	ClusterLinkSendbufLimit                                  Int // bytes; 0 = none
 	ClusterPingInterval                                      Int // milliseconds; 0 = derived
 	ClusterBlacklistTTL                                      Int // seconds

@@ -229,6 +229,7 @@ func (c *Config) directives() []*Directive {
 		d("cluster-announce-client-ipv6", text(&c.ClusterAnnounceClientIPv6, "", validIP(false)), 0),
 		d("cluster-blacklist-ttl", integer(&c.ClusterBlacklistTTL, 60, 0, maxInt), 0),
 		d("cluster-manual-failover-timeout", integer(&c.ClusterManualFailoverTimeout, 5000, 1, maxInt), 0),
+		d("cluster-slot-migration-log-max-len", integer(&c.ClusterSlotMigrationLogMaxLen, 1000, 0, maxInt), 0),
 		d("cluster-slot-stats-enabled", boolean(&c.ClusterSlotStatsEnabled, false), 0),
 		d("log-format", choice(&c.LogFormat, LogLegacy, "legacy", "logfmt"), 0),
 		d("log-timestamp-format", choice(&c.LogTimestampFormat, TimestampLegacy, "legacy", "iso8601", "milliseconds"), 0),

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"bytes"
+
 	"github.com/skeindb/skein/internal/command"
 	"github.com/skeindb/skein/internal/store"
 )
@@ -58,10 +60,13 @@ func (s *Session) gateImport(g uint32, spec *command.Spec) (refuse string, wait 
 		return errReadOnly, false
 	case g&GateLoading != 0:
 		return errLoading, false
-	case g&GateMisconf != 0:
-		return *s.e.misconf.Load(), false
 	case g&GateOOM != 0 && f&command.DenyOOM != 0:
 		return errOOM, false
+	}
+	if g&GateMisconf != 0 {
+		if text := s.e.misconfText(); text != "" {
+			return text, false
+		}
 	}
 	for _, k := range s.ctx.Keys {
 		if !s.e.Store.SlotHidden(k.Slot) {
@@ -74,11 +79,13 @@ func (s *Session) gateImport(g uint32, spec *command.Spec) (refuse string, wait 
 // afterImport drops the reply of a command of an import session and ends the
 // session if it was an error.
 func (s *Session) afterImport() {
+	reply := s.out.Buf
 	s.out.Buf = s.out.Buf[:0]
 	if s.ctx.Failed && !s.closing {
 		s.closing = true
+		text, _, _ := bytes.Cut(bytes.TrimPrefix(reply, []byte("-")), []byte("\r\n"))
 		if i, ok := s.Ext.(Importer); ok {
-			i.ImportFailed(s.ctx.ErrorText)
+			i.ImportFailed(string(text))
 		}
 	}
 }

@@ -100,6 +100,18 @@ var exported = []metric{
 	{"cluster_my_epoch", "cluster_my_epoch", false, "The epoch of this node's slots."},
 	{"cluster_stats_messages_sent", "cluster_messages_sent_total", true, "Messages sent on the bus."},
 	{"cluster_stats_messages_received", "cluster_messages_received_total", true, "Messages received on the bus."},
+	{"slot_migration_active_exports", "slot_migration_active_exports", false, "Slot migrations that send."},
+	{"slot_migration_active_imports", "slot_migration_active_imports", false, "Slot migrations that receive."},
+	{"slot_migration_succeeded", "slot_migration_succeeded_total", true, "Slot migrations that succeeded."},
+	{"slot_migration_failed", "slot_migration_failed_total", true, "Slot migrations that failed."},
+	{"slot_migration_cancelled", "slot_migration_cancelled_total", true, "Slot migrations that were cancelled."},
+	{"slot_migration_keys_sent", "slot_migration_keys_sent_total", true, "Keys sent by slot migrations."},
+	{"slot_migration_bytes_sent", "slot_migration_bytes_sent_total", true, "Bytes sent by slot migrations."},
+	{"slot_migration_lag_bytes", "slot_migration_lag_bytes", false, "Bytes that targets of slot migrations have not run yet."},
+	{"slot_migration_throttle_pulses", "slot_migration_throttle_pulses_total", true, "Times that writers of moving slots were slowed down."},
+	{"slot_migration_throttle_usec", "slot_migration_throttle_microseconds_total", true, "Time for which they were."},
+	{"slot_migration_last_pause_usec", "slot_migration_last_pause_microseconds", false, "Pause of writes at the last hand-over of slots."},
+	{"slot_migration_max_pause_usec", "slot_migration_max_pause_microseconds", false, "Longest such pause."},
 }
 
 // labelled are the metrics made from lines with several values: the samples of

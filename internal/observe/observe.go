@@ -31,6 +31,7 @@ type Options struct {
 	// Sections written by their owners: lines "name:value\r\n".
 	Persistence func() string
 	Replication func() string
+	Slots       func() string // of section Cluster
 
 	// ClusterInfo is the text of CLUSTER INFO, for the metrics; nil in
 	// standalone mode.

@@ -337,6 +337,9 @@ func (ob *Observer) latencyStats(t *text, _ bool) {
 
 func (ob *Observer) cluster(t *text, _ bool) {
 	t.flag("cluster_enabled", ob.o.Config.ClusterEnabled.Get())
+	if ob.o.Slots != nil {
+		t.b = append(t.b, ob.o.Slots()...)
+	}
 }
 
 func (ob *Observer) keyspace(t *text, world bool) {

@@ -41,11 +41,12 @@ func (r *Repl) OpenTail(begin func() error) (t *Tail, err error) {
 	return t, err
 }
 
-// Next returns the bytes after those of the last call, which are done with; nil
-// when there are none yet. ok is false once the stream is no longer to be had.
-// Pieces end anywhere. The bytes are valid until the next call.
-func (t *Tail) Next() (p []byte, ok bool) {
+// Next returns at most the next max bytes after those of the last call, which
+// are done with; nil when there are none yet. ok is false once the stream is no
+// longer to be had. Pieces end anywhere. The bytes are valid until the next call.
+func (t *Tail) Next(max int64) (p []byte, ok bool) {
 	p, ok = t.r.log.next(t.rd, t.sent)
+	p = p[:min(int64(len(p)), max)]
 	t.sent = len(p)
 	if ok && p == nil {
 		runtime.Gosched() // as for a replica's feed: let those who can run add first

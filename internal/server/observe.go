@@ -36,6 +36,7 @@ func (s *Server) newObserver() *observe.Observer {
 	}
 	if s.Config.ClusterEnabled.Get() {
 		o.Links = func() int { n, _ := s.bus.LinkMemory(); return n }
+		o.Slots = func() string { return s.mover.Info() }
 		o.ClusterInfo = func() string { return s.bus.InfoText() }
 	}
 	return observe.New(o)

@@ -30,6 +30,7 @@ import (
 	"github.com/skeindb/skein/internal/observe"
 	"github.com/skeindb/skein/internal/persist"
 	"github.com/skeindb/skein/internal/repl"
+	"github.com/skeindb/skein/internal/slotmove"
 	"github.com/skeindb/skein/internal/store"
 )
 
@@ -50,6 +51,7 @@ type Server struct {
 	repl   *repl.Repl
 
 	migrator  *migrate.Migrator
+	mover     *slotmove.Mover // nil in standalone mode
 	observer  *observe.Observer
 	listeners listeners
 	tls       atomic.Pointer[tlsConfigs] // nil: nothing speaks TLS
@@ -84,6 +86,7 @@ func New(cfg *config.Config, log *slog.Logger) (*Server, error) {
 		if err := s.newBus(); err != nil {
 			return nil, err
 		}
+		s.newMover()
 	}
 	s.migrator = migrate.New(migrate.Options{Dial: s.dialTarget, Cluster: cfg.ClusterEnabled.Get(), Replicas: moveReplicas{s}})
 	s.engine.SetTable(s.table())
@@ -94,7 +97,7 @@ func New(cfg *config.Config, log *slog.Logger) (*Server, error) {
 
 // table are the commands of this node.
 func (s *Server) table() *command.Table {
-	return command.NewTable(engine.Specs(), datatypes.Specs(), bus.Specs(s.bus), s.saver.Specs(), s.aof.Specs(), s.repl.Specs(), s.migrator.Specs(), s.operatorSpecs())
+	return command.NewTable(engine.Specs(), datatypes.Specs(), s.clusterSpecs(), s.saver.Specs(), s.aof.Specs(), s.repl.Specs(), s.migrator.Specs(), s.operatorSpecs())
 }
 
 // Run starts the node, calls ready when it accepts connections, and serves
@@ -125,6 +128,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 		}
 		s.bus.StandBack(ctx, loaded, s.Config.ClusterLostDataGuard.Get)
 		s.engine.SetGate(engine.GateStandBack, false)
+		s.mover.Start()
 	}
 	if err := s.serveMetrics(ctx); err != nil {
 		return err
@@ -144,6 +148,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 		}
 	}
 	if s.bus != nil {
+		s.mover.Close()
 		s.bus.Close()
 	}
 	s.repl.Close()

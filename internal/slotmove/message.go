@@ -1,0 +1,228 @@
+package slotmove
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/skeindb/skein/internal/command"
+	"github.com/skeindb/skein/internal/resp"
+	"github.com/skeindb/skein/internal/store"
+)
+
+// Kind is what a message says.
+type Kind uint8
+
+// The messages, arguments of CLUSTER SYNCSLOTS.
+const (
+	MsgNone      Kind = iota
+	MsgEstablish      // SOURCE id NAME n CAPA c SLOTSRANGE a b ...: a migration begins
+	MsgAck            // n: everything up to this mark of the source was run
+	MsgEOF            // the snapshot is complete
+	MsgPause          // the target wants writes to stop
+	MsgPaused         // they have, and this is behind the last effect
+	MsgFailover       // the target wants to take the slots
+	MsgGranted        // it may
+	MsgFinish         // STATE s NAME n [MESSAGE m]: it is over
+	MsgProbe          // NAME n SLOTSRANGE a b ...: has the target taken the slots?
+)
+
+var kindWords = [...]string{"", "ESTABLISH", "ACK", "SNAPSHOT-EOF", "REQUEST-PAUSE", "PAUSED", "REQUEST-FAILOVER", "FAILOVER-GRANTED", "FINISH", "PROBE"}
+
+// Msg is one message between the two sides, or from a target to its replicas.
+type Msg struct {
+	Kind   Kind
+	Source string // node id
+	Name   string // of the job, 40 hexadecimal digits
+	Slots  Slots
+	Mark   int64  // of MsgAck
+	State  State  // of MsgFinish, a final one
+	Text   string // of MsgFinish
+}
+
+// capability names the form of what follows ESTABLISH. Another server that knows
+// the command sends other things, and must not be taken for one of ours.
+const capability = "skein1"
+
+// idLen is the length of node ids and job names.
+const idLen = 40
+
+func isID(b []byte) bool {
+	for _, c := range b {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return len(b) == idLen
+}
+
+// Errors of arguments (cluster specification, appendix A 2 and 11.2).
+const (
+	errBadSlot     = "ERR Invalid or out of range slot"
+	errNoRanges    = "ERR No slot ranges specified"
+	errOverlap     = "ERR Slot ranges in migrations overlap"
+	errNodeName    = "ERR Invalid node name: "
+	errUnknownNode = "ERR Unknown node name: "
+	errCapability  = "ERR the source does not speak this node's form of slot migration"
+)
+
+// parseRanges reads "a b [a b ...]" up to the first argument that is no number
+// and returns what is behind them.
+func parseRanges(args [][]byte, s *Slots) (rest [][]byte, errText string) {
+	n := 0
+	for ; len(args) > 0; args = args[2:] {
+		if _, ok := command.ParseInt(args[0]); !ok && n > 0 {
+			break
+		}
+		if len(args) < 2 {
+			return nil, command.ErrSyntax
+		}
+		var ends [2]int64
+		for i := range ends {
+			v, ok := command.ParseInt(args[i])
+			if !ok || v < 0 || v >= store.Slots {
+				return nil, errBadSlot
+			}
+			ends[i] = v
+		}
+		if ends[0] > ends[1] {
+			return nil, fmt.Sprintf("ERR start slot number %d is greater than end slot number %d", ends[0], ends[1])
+		}
+		for slot := ends[0]; slot <= ends[1]; slot++ {
+			if s.Has(int(slot)) {
+				return nil, errOverlap
+			}
+			s.Add(int(slot))
+		}
+		n++
+	}
+	if n == 0 {
+		return nil, errNoRanges
+	}
+	return args, ""
+}
+
+// ParseMsg reads the arguments behind CLUSTER SYNCSLOTS; errText is the reply to
+// wrong ones.
+func ParseMsg(args [][]byte) (m Msg, errText string) {
+	if len(args) == 0 {
+		return m, command.ErrSyntax
+	}
+	for k := MsgEstablish; k <= MsgProbe; k++ {
+		if command.Word(args[0], lowerWords[k]) {
+			m.Kind = k
+		}
+	}
+	args = args[1:]
+	capa, named := "", false
+	for len(args) > 0 && m.Kind != MsgAck {
+		if len(args) < 2 {
+			return m, command.ErrSyntax
+		}
+		word, value := args[0], args[1]
+		args = args[2:]
+		switch {
+		case m.Kind == MsgEstablish && command.Word(word, "source"):
+			if !isID(value) {
+				return m, errNodeName + printable(value)
+			}
+			m.Source = string(value)
+		case m.Kind >= MsgFinish || m.Kind == MsgEstablish && command.Word(word, "name"):
+			switch {
+			case command.Word(word, "name"):
+				if !isID(value) {
+					return m, command.ErrSyntax
+				}
+				m.Name, named = string(value), true
+			case m.Kind == MsgFinish && command.Word(word, "state"):
+				if m.State = stateByName(string(value)); !m.State.Final() {
+					return m, command.ErrSyntax
+				}
+			case m.Kind == MsgFinish && command.Word(word, "message"):
+				m.Text = string(value)
+			case m.Kind == MsgProbe && command.Word(word, "slotsrange"):
+				if args, errText = parseRanges(append([][]byte{value}, args...), &m.Slots); errText != "" {
+					return m, errText
+				}
+			default:
+				return m, command.ErrSyntax
+			}
+		case m.Kind == MsgEstablish && command.Word(word, "capa"):
+			capa = string(value)
+		case m.Kind == MsgEstablish && command.Word(word, "slotsrange"):
+			if args, errText = parseRanges(append([][]byte{value}, args...), &m.Slots); errText != "" {
+				return m, errText
+			}
+		default:
+			return m, command.ErrSyntax
+		}
+	}
+	switch m.Kind {
+	case MsgNone:
+		return m, command.ErrSyntax
+	case MsgAck:
+		n, ok := int64(0), len(args) == 1
+		if ok {
+			n, ok = command.ParseInt(args[0])
+		}
+		if !ok || n < 0 {
+			return m, command.ErrSyntax
+		}
+		m.Mark = n
+	case MsgEstablish:
+		switch {
+		case m.Source == "" || !named:
+			return m, command.ErrSyntax
+		case capa != capability:
+			return m, errCapability
+		case m.Slots.Len() == 0:
+			return m, errNoRanges
+		}
+	case MsgFinish:
+		if !named || !m.State.Final() {
+			return m, command.ErrSyntax
+		}
+	case MsgProbe:
+		if !named || m.Slots.Len() == 0 {
+			return m, command.ErrSyntax
+		}
+	}
+	return m, ""
+}
+
+var lowerWords = [...]string{"", "establish", "ack", "snapshot-eof", "request-pause", "paused", "request-failover", "failover-granted", "finish", "probe"}
+
+// Append adds the message to dst as a command.
+func (m *Msg) Append(dst []byte) []byte {
+	args := []string{"CLUSTER", "SYNCSLOTS", kindWords[m.Kind]}
+	ranges := func() {
+		args = append(args, "SLOTSRANGE")
+		m.Slots.Ranges(func(first, last int) { args = append(args, strconv.Itoa(first), strconv.Itoa(last)) })
+	}
+	switch m.Kind {
+	case MsgEstablish:
+		args = append(args, "SOURCE", m.Source, "NAME", m.Name, "CAPA", capability)
+		ranges()
+	case MsgAck:
+		args = append(args, strconv.FormatInt(m.Mark, 10))
+	case MsgFinish:
+		args = append(args, "STATE", m.State.String(), "NAME", m.Name)
+		if m.Text != "" {
+			args = append(args, "MESSAGE", m.Text)
+		}
+	case MsgProbe:
+		args = append(args, "NAME", m.Name)
+		ranges()
+	}
+	return resp.AppendCommandStrings(dst, args...)
+}
+
+// printable makes a client's word fit for an error line.
+func printable(b []byte) string {
+	out := append([]byte(nil), b[:min(len(b), 128)]...)
+	for i, c := range out {
+		if c < ' ' || c > '~' {
+			out[i] = '?'
+		}
+	}
+	return string(out)
+}

@@ -1,0 +1,111 @@
+package slotmove
+
+import (
+	"github.com/skeindb/skein/internal/command"
+	"github.com/skeindb/skein/internal/store"
+)
+
+// tracked is a migration to this node's primary, known from the stream: the keys
+// come as ordinary commands and must stay hidden here too. A replica that becomes
+// a primary meanwhile deletes them.
+type tracked struct {
+	Job
+	heard int64 // Mono
+}
+
+// fromPrimary is a message in the stream from the primary.
+func (m *Mover) fromPrimary(msg *Msg) {
+	switch msg.Kind {
+	case MsgEstablish:
+		m.track(Job{Name: msg.Name, Import: true, Slots: msg.Slots})
+	case MsgFinish:
+		m.untrack(msg.Name, msg.State, msg.Text)
+	}
+}
+
+// track hides slots whose keys belong to a migration of the primary.
+func (m *Mover) track(j Job) {
+	now := m.now()
+	m.mu.Lock()
+	t := m.tracked[j.Name]
+	if t == nil {
+		t = &tracked{Job: j}
+		t.OnlySeen, t.State, t.Created, t.Updated = true, OnPrimary, now.Wall, now.Wall
+		m.tracked[j.Name] = t
+	}
+	t.heard, t.AckAt = now.Mono, now.Wall
+	m.mu.Unlock()
+	m.o.Engine.HideSlots(j.Slots.set(), true)
+}
+
+// untrack ends that.
+func (m *Mover) untrack(name string, s State, why string) {
+	limit := m.o.Settings().LogLen
+	m.mu.Lock()
+	t := m.tracked[name]
+	if t == nil {
+		m.mu.Unlock()
+		return
+	}
+	delete(m.tracked, name)
+	j := t.Job
+	j.State, j.Message, j.Updated = s, why, m.now().Wall
+	m.keepLocked(&j, limit)
+	m.mu.Unlock()
+	m.o.Engine.HideSlots(j.Slots.set(), false)
+	m.told(&j)
+}
+
+// forgetAfter is how long a migration of which nothing is heard any more, because
+// the primary has restarted, keeps slots hidden; ms.
+const forgetAfter = 30_000
+
+func (m *Mover) tickTracked(replica bool) {
+	m.mu.Lock()
+	var all []*tracked
+	for _, t := range m.tracked {
+		all = append(all, t)
+	}
+	now := m.now().Mono
+	m.mu.Unlock()
+	cl, e := m.o.Cluster, m.o.Engine
+	for _, t := range all {
+		switch {
+		case !replica:
+			m.drop(&t.Slots)
+			s, why := Failed, "The target node failed over"
+			if m.ownedBy(&t.Slots, cl.MyID()) {
+				s, why = Success, ""
+			}
+			m.o.Announce((&Msg{Kind: MsgFinish, Name: t.Name, State: s, Text: why}).Append(nil))
+			m.untrack(t.Name, s, why)
+		case now-t.heard > forgetAfter:
+			m.untrack(t.Name, Failed, "Nothing was heard of it from the primary")
+		case now-t.heard > 2*announceEvery && t.Slots.All(func(slot int) bool { return empty(e.Store, slot) }):
+			m.untrack(t.Name, Failed, "Nothing was heard of it from the primary")
+		}
+	}
+}
+
+func empty(st *store.Store, slot int) bool { return st.DB(0).SlotLen(uint16(slot)) == 0 }
+
+// syncSlots is CLUSTER SYNCSLOTS, which nodes send to each other.
+func (m *Mover) syncSlots(c *command.Ctx) {
+	s := sessionOf(c)
+	msg, errText := ParseMsg(c.Argv[2:])
+	i, importing := s.Ext.(*importer)
+	switch {
+	case errText != "":
+		c.Error(errText)
+	case importing:
+		i.receive(&msg)
+	case s.IsPrimary():
+		m.fromPrimary(&msg)
+	case msg.Kind == MsgEstablish:
+		m.establish(c, &msg)
+	case msg.Kind == MsgProbe:
+		c.Simple(m.answerProbe(&msg))
+	default:
+		c.Error("ERR CLUSTER SYNCSLOTS " + kindWords[msg.Kind] + " only goes with a migration's connection")
+	}
+}
