@@ -96,7 +96,7 @@ func (c slotCluster) Owners(slots *slotmove.Slots) (ids []string) {
 
 func (c slotCluster) Open(slot int) (importing, migrating bool) {
 	v := c.b.View()
-	return v.ImportingFrom(slot) != nil, v.MigratingTo(slot) != nil
+	return v.ImportingFrom(slot) != nil || v.Draining(slot), v.MigratingTo(slot) != nil || v.DividedWith(slot) != nil
 }
 
 func (c slotCluster) Take(slots *slotmove.Slots, from string) error {

@@ -28,7 +28,8 @@ type Cluster interface {
 	Owner(slot int) string
 	// Owners returns the different owners of slots, "" among them if one has none.
 	Owners(slots *Slots) []string
-	// Open tells whether a slot is being moved key by key.
+	// Open tells whether a slot is being moved key by key, or keys that such a move
+	// has left are kept here (importing) or may be elsewhere (migrating).
 	Open(slot int) (importing, migrating bool)
 	// Take makes this node the owner of slots that from owned so far, durably;
 	// when it returns the slots are served. No slot locks are held.
