@@ -206,8 +206,8 @@ func interruptMove(t *testing.T, c *proc.Cluster, step, victim string) {
 	killed := false
 	kill := func() { dies.Kill(); killed = true }
 	moveUntil(t, from, to, slot, step, kill)
-	progress(20, "at step "+step)
-	if !killed {
+	if !killed { // else a shard is without the replica that acknowledges
+		progress(20, "at step "+step)
 		kill()
 	}
 	began := time.Now()
