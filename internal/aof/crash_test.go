@@ -100,7 +100,7 @@ var lives = []life{
 func waitRewrite(l *lab) bool {
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(200 * time.Microsecond) {
 		switch {
-		case l.info("aof_rewrite_in_progress") == "0" && l.info("aof_rewrite_scheduled") == "0":
+		case resting(l.aof.Info()):
 			return true
 		case l.info("aof_rewrites_consecutive_failures") != "0":
 			return false

@@ -178,11 +178,17 @@ func (l *lab) rewrite() {
 func (l *lab) settled() {
 	l.t.Helper()
 	eventually(l.t, func() string {
-		if l.info("aof_rewrite_in_progress") == "0" && l.info("aof_rewrite_scheduled") == "0" {
+		info := l.aof.Info()
+		if resting(info) {
 			return ""
 		}
-		return l.aof.Info()
+		return info
 	})
+}
+
+// resting reports whether INFO, read once, shows no rewrite under way or to come.
+func resting(info string) bool {
+	return strings.Contains(info, "aof_rewrite_in_progress:0\r\n") && strings.Contains(info, "aof_rewrite_scheduled:0\r\n")
 }
 
 // data is the whole data set as text.
