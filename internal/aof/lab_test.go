@@ -79,7 +79,7 @@ var defaults = aof.Settings{Fsync: aof.EverySec, LoadTruncated: true, RDBPreambl
 // newLab makes a node whose log is off.
 func newLab(t testing.TB, fsys disk.FS, dir string, change func(*aof.Settings)) *lab {
 	t.Helper()
-	heap, err := mem.New(mem.Options{Shards: 4, Reserve: 64 << 20})
+	heap, err := mem.New(mem.Options{Shards: 4, Reserve: 16 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,6 +144,8 @@ func (l *lab) stop() (err error) {
 	l.repl.Close()
 	l.e.Store.Close()
 	l.e.Store.Heap.Close()
+	// The test keeps the lab to its end, and there may be hundreds of them.
+	l.e, l.repl, l.saver, l.aof, l.conf = nil, nil, nil, nil, nil
 	return err
 }
 
