@@ -255,6 +255,9 @@ func (m *Machine) claim(s *node, e uint64, b *SlotSet) {
 	var dirty, lost *SlotSet
 	var newPrimary *node
 	held := false // there are keys that are nowhere else
+	// A header from before s took its present epoch came late, past an UPDATE or on
+	// the other link: what it does not claim was not given up.
+	old := e < s.configEpoch
 	markers := len(m.migrating)+len(m.importing) > 0
 	for slot := 0; slot < SlotCount; slot++ {
 		if slot&7 == 0 && !markers {
@@ -297,11 +300,11 @@ func (m *Machine) claim(s *node, e uint64, b *SlotSet) {
 			m.bindSlot(slot, s)
 			m.save(true)
 			m.todo |= todoState
-		case !claimed && owner == s:
+		case !claimed && owner == s && !old:
 			m.notClaimed.Add(slot)
 			m.slotsChecked = false
 		}
-		if !claimed {
+		if !claimed && !old {
 			m.closeMarkers(slot, s, e)
 		}
 	}

@@ -29,7 +29,7 @@ func TestTenTicksASecond(t *testing.T) {
 	w.runUntil(5*second, nil)
 	const seconds = 20
 	for n, ticks := range countTicks(w, seconds*second) {
-		if ticks < 10*seconds-1 || ticks > 10*seconds+1 {
+		if ticks < 10*seconds-2 || ticks > 10*seconds+2 {
 			t.Errorf("node %d: %d ticks in %d s, want %d", n.i, ticks, seconds, 10*seconds)
 		}
 	}

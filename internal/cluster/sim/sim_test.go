@@ -95,7 +95,7 @@ func TestEachFault(t *testing.T) {
 		t.Run(k.name, func(t *testing.T) {
 			t.Parallel()
 			var trace bytes.Buffer
-			r := Run(5, Options{Nodes: 7, Faults: []string{k.name}, Trace: &trace})
+			r := Run(6, Options{Nodes: 7, Faults: []string{k.name}, Trace: &trace})
 			if r.Err != nil {
 				t.Error(r.Err)
 			}
