@@ -273,8 +273,8 @@ func (l *loader) base(r *rdb.Reader, name string) error {
 	if err != nil {
 		return fmt.Errorf("aof: %s: %w", name, err)
 	}
-	if st.Modules > 0 {
-		l.a.o.Log.Warn("Keys with values of modules were left out", "keys", st.Modules)
+	if what := st.LeftOut(); what != "" {
+		l.a.o.Log.Warn("The file held what this server cannot keep, it was left out", "what", what)
 	}
 	return nil
 }

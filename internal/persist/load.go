@@ -60,8 +60,8 @@ func (s *Saver) Load(keepExpired bool, done func(at *rdb.ReplInfo, expired int))
 		return fmt.Errorf("persist: load %s: %w", path, err)
 	}
 	s.opt.Log.Info(fmt.Sprintf("Done loading RDB, keys loaded: %d, keys expired: %d, empty keys skipped: %d.", st.Keys, st.Expired, st.Empty))
-	if st.Modules > 0 {
-		s.opt.Log.Warn("Keys with values of modules were left out", "keys", st.Modules)
+	if what := st.LeftOut(); what != "" {
+		s.opt.Log.Warn("The file held what this server cannot keep, it was left out", "what", what)
 	}
 	s.opt.Log.Info(fmt.Sprintf("DB loaded from disk: %.3f seconds", time.Since(start).Seconds()))
 	if done != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/skeindb/skein/internal/hashslot"
 	"github.com/skeindb/skein/internal/store"
@@ -31,14 +32,27 @@ type LoadOptions struct {
 
 // LoadStats says what was in a file.
 type LoadStats struct {
-	Keys      int // put into the keyspace
-	Expired   int // left out because their time has come
-	Empty     int // left out because they had no elements
-	Modules   int // left out because only a module could read them
-	Functions int
+	Keys      int   // put into the keyspace
+	Expired   int   // left out because their time has come
+	Empty     int   // left out because they had no elements
+	Modules   int   // left out because only a module could read them
+	Functions int   // libraries, without LoadOptions.Function left out
 	Bytes     int64 // consumed
 	Version   int   // of the format
 	Info      Info  // what AUX fields said; Repl is nil unless id and offset were there
+}
+
+// LeftOut names, for the log, what a file held that no server without modules and
+// functions can keep; "" if there was nothing of the kind.
+func (s *LoadStats) LeftOut() string {
+	var what []string
+	if s.Modules > 0 {
+		what = append(what, strconv.Itoa(s.Modules)+" keys with values of modules")
+	}
+	if s.Functions > 0 {
+		what = append(what, strconv.Itoa(s.Functions)+" function libraries")
+	}
+	return strings.Join(what, ", ")
 }
 
 // betweenKeys is how many keys go by from one call of Between to the next.
@@ -76,11 +90,10 @@ func Load(r *Reader, st *store.Store, o *LoadOptions) (s LoadStats, err error) {
 				return s, fmt.Errorf("rdb: offset %d: database %d of a file, and only %d are configured", r.Offset(), r.DB(), st.DBs())
 			}
 		case EventFunction:
-			s.Functions++
-			if o.Function != nil {
-				if err := o.Function(r.Function()); err != nil {
-					return s, err
-				}
+			if o.Function == nil {
+				s.Functions++
+			} else if err := o.Function(r.Function()); err != nil {
+				return s, err
 			}
 		case EventKey:
 			if err := loadKey(r, st, o, &b, &s); err != nil {

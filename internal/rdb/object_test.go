@@ -491,8 +491,18 @@ func TestLoadOptions(t *testing.T) {
 		if drop {
 			wantKeys, wantDropped = 1, "[2 past 2 long past]"
 		}
-		if s.Keys != wantKeys || s.Empty != 1 || s.Modules != 1 || s.Functions != 1 || s.Info.Repl != nil || s.Info.ServerVersion != "8.1.1" {
+		if s.Keys != wantKeys || s.Empty != 1 || s.Modules != 1 || s.Functions != 0 || s.Info.Repl != nil || s.Info.ServerVersion != "8.1.1" {
 			t.Errorf("drop %v: %+v", drop, s)
+		}
+		if got, want := s.LeftOut(), "1 keys with values of modules"; got != want {
+			t.Errorf("LeftOut = %q, want %q", got, want)
+		}
+		plain, err := Load(NewReader(bytes.NewReader(f)), newStore(t), &LoadOptions{Limits: DefaultLimits(), NowMs: 1000, DropExpired: drop})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := plain.LeftOut(), "1 keys with values of modules, 1 function libraries"; got != want {
+			t.Errorf("LeftOut = %q, want %q", got, want)
 		}
 		if drop && fmt.Sprint(dropped) != wantDropped || len(aux) != 4 || len(libs) != 1 {
 			t.Errorf("dropped %q, aux %q, functions %q", dropped, aux, libs)

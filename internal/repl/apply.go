@@ -116,6 +116,9 @@ func (l *link) fullSync(next *snapshot, s *Settings) error {
 	}
 	if ok {
 		r.slog.Info("Done loading RDB", "keys", stats.Keys, "bytes", stats.Bytes)
+		if what := stats.LeftOut(); what != "" {
+			r.slog.Warn("The snapshot held what this server cannot keep, it was left out", "what", what)
+		}
 		r.slog.Info("MASTER <-> REPLICA sync: Finished with success")
 	}
 	return err
