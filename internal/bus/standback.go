@@ -179,9 +179,28 @@ func (b *Bus) takeOver(ctx context.Context, n *cluster.NodeView) error {
 		if me := b.view.Load().Myself(); !me.Flags.Has(cluster.FlagPrimary) || me.Slots.Empty() {
 			return errNotReplica
 		}
-		_, err := do("CLUSTER", "FAILOVER", "FORCE")
+		// And the replica may follow that one by now, which this node has not heard.
+		table, err := do("CLUSTER", "NODES")
+		if err != nil {
+			return err
+		}
+		if !follows(table, b.view.Load().Myself().ID.String()) {
+			return errNotReplica
+		}
+		_, err = do("CLUSTER", "FAILOVER", "FORCE")
 		return err
 	})
+}
+
+// follows tells whether a reply of CLUSTER NODES is from a replica of primary.
+func follows(table, primary string) bool {
+	for line := range strings.Lines(table) {
+		f := strings.Fields(line)
+		if len(f) > 3 && strings.Contains(f[2], "myself") {
+			return f[3] == primary
+		}
+	}
+	return false
 }
 
 // talk lets f speak to a node as a client that may do what replication may.

@@ -25,3 +25,16 @@ func TestHoldingMore(t *testing.T) {
 		}
 	}
 }
+
+// Whom a node follows is what its own line says.
+func TestFollows(t *testing.T) {
+	const table = "aa 127.0.0.1:1@2 master - 0 1 1 connected 0-5\nbb 127.0.0.1:3@4 myself,slave aa 0 1 1 connected\ncc 127.0.0.1:5@6 slave dd 0 1 1 connected\n"
+	for primary, want := range map[string]bool{"aa": true, "dd": false, "bb": false} {
+		if got := follows(table, primary); got != want {
+			t.Errorf("follows(%s) = %v, want %v", primary, got, want)
+		}
+	}
+	if follows("", "aa") || follows("bb 127.0.0.1:3@4 myself,master - 0 1 1 connected\n", "aa") {
+		t.Error("a table without a line of a replica's own follows somebody")
+	}
+}

@@ -142,7 +142,8 @@ var takeAll = []string{"FLUSHDB", "MSET fl 1 fl2 2", "FLUSHALL", "SET fl3 3"}
 // noExample says why a write command has none above.
 var noExample = map[string]string{
 	"flushall": "takeAll", "flushdb": "takeAll",
-	"migrate": "needs a second server: package migrate, and the resharding tests",
+	"cluster|flushslot": "in cluster mode only: the slot migration tests",
+	"migrate":           "needs a second server: package migrate, and the resharding tests",
 }
 
 // conversation sends examples to one server.

@@ -50,6 +50,17 @@ func TestPrimaryThatLostItsData(t *testing.T) {
 		primary = owner(t, c, tag)
 		replica = c.Replicas(primary)[0]
 		proc.WaitInStep(t, primary, replica)
+		// It must know its replica, in its file too.
+		proc.Wait(t, proc.Patience, "the primary knows its replica", func() string {
+			peers, err := primary.Peers()
+			for _, p := range peers {
+				if p.Port == replica.Port && p.Is("slave") {
+					return ""
+				}
+			}
+			return fmt.Sprint(peers, err)
+		})
+		primary.Must("CLUSTER", "SAVECONFIG")
 		primary.Kill()
 		lose(primary.Dir)
 		primary.Start()

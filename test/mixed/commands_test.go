@@ -106,6 +106,7 @@ var accepted = []acceptance{
 	{kinds: bothRedis, command: "COMMAND INFO cluster|", mask: `\+loading, `, reason: "what is allowed while loading, as Valkey 8.1"},
 	{kinds: proc.Reals, command: "CLUSTER INFO", mask: `cluster_size:[01]`, reason: "real servers count only two seconds after their start", rare: true},
 	{kinds: proc.Reals, command: "EXEC", mask: `cluster_size:[01]`, reason: "real servers count only two seconds after their start", rare: true},
+	{kinds: proc.Reals, command: "INFO cluster", mask: `slot_migration_\w+:\d+\\r\\n`, reason: "atomic slot migration, which none of them has"},
 	{kinds: onlyValkey, command: "cluster slot-stats", mask: `"network-bytes-out"[,=] ?:\d+`, reason: "Valkey counts replies within EXEC more than once"},
 }
 
