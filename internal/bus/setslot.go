@@ -30,11 +30,18 @@ func setSlot(b *Bus, c *command.Ctx) {
 		b.followSetSlot(c)
 		return
 	}
-	if b.View().Myself().Flags.Has(cluster.FlagReplica) {
+	v := b.View()
+	me := v.Myself()
+	replica := me.Flags.Has(cluster.FlagReplica)
+	cmd, rest, errText := parseSetSlot(c.Argv)
+	if given := errText == "" && cmd.Action == cluster.SlotNode && v.Owner(cmd.Slot) != nil && v.Owner(cmd.Slot).ID.String() == cmd.Node; replica && given {
+		c.OK() // the slot was this node's last one, and its new owner's claim came first
+		return
+	}
+	if replica {
 		c.Error(errSetSlotRole)
 		return
 	}
-	cmd, rest, errText := parseSetSlot(c.Argv)
 	if errText != "" {
 		c.Error(errText)
 		return
@@ -52,7 +59,10 @@ func setSlot(b *Bus, c *command.Ctx) {
 	}
 	r := b.opt.Repl
 	n := r.SlotReplicas()
-	if n == 0 {
+	// Who gives its last slot away becomes a replica when the new owner's claim
+	// comes, which ends the wait for its replicas; that claim tells them, too.
+	last := cmd.Action == cluster.SlotNode && cmd.Node != me.ID.String() && me.Slots != nil && me.Slots.Len() == 1 && me.Slots.Has(cmd.Slot)
+	if n == 0 || last {
 		b.admin(c, cmd)
 		return
 	}
