@@ -145,7 +145,7 @@ func (m *Mover) establish(c *command.Ctx, msg *Msg) {
 		c.Error(errText)
 		return
 	}
-	i := &importer{m: m, s: s, conn: s.Conn(), name: msg.Name, source: msg.Source, slots: msg.Slots}
+	i := &importer{m: m, s: s, conn: s.Conn(), name: msg.Name, source: msg.Source, slots: msg.Slots, flushes: e.Flushes()}
 	j := Job{Name: msg.Name, Slots: msg.Slots, Source: msg.Source, Target: cl.MyID()}
 	m.mu.Lock()
 	if slot := m.importingLocked(&msg.Slots); slot >= 0 {
@@ -159,7 +159,6 @@ func (m *Mover) establish(c *command.Ctx, msg *Msg) {
 
 	e.HideSlots(i.slots.set(), true)
 	m.drop(&i.slots) // what an earlier migration may have left
-	i.flushes = e.Flushes()
 	m.o.Announce(i.hello())
 	m.o.Slog.Info("Slot import begins", "name", i.name, "slots", i.slots.String(), "node", i.source)
 	s.Ext = i

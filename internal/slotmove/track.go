@@ -62,9 +62,9 @@ const forgetAfter = 30_000
 
 func (m *Mover) tickTracked(replica bool) {
 	m.mu.Lock()
-	var all []*tracked
+	var all []tracked
 	for _, t := range m.tracked {
-		all = append(all, t)
+		all = append(all, *t)
 	}
 	now := m.now().Mono
 	m.mu.Unlock()

@@ -67,6 +67,18 @@ func TestNodeIdentity(t *testing.T) {
 		slices.Sort(l)
 		return l
 	}
+	proc.Wait(t, proc.Patience, "the two have settled their epochs", func() string {
+		l := lines()
+		x, errX := a.ClusterInfo()
+		y, errY := b.ClusterInfo()
+		if errX != nil || errY != nil || x["cluster_current_epoch"] != y["cluster_current_epoch"] {
+			return fmt.Sprint(x["cluster_current_epoch"], errX, y["cluster_current_epoch"], errY)
+		}
+		if strings.Fields(l[0])[4] == strings.Fields(l[1])[4] {
+			return fmt.Sprint(l)
+		}
+		return ""
+	})
 	before := lines()
 	epoch, voted := vars(t, a)
 	a.Kill()

@@ -309,6 +309,7 @@ func TestServiceWhenDown(t *testing.T) {
 	}
 	proc.Wait(t, proc.Patience, "the cluster is down", down(n))
 	failed := time.Now()
+	waitFlagsText(t, n, fmt.Sprintf(":%d@", frozen.Port), "master,fail")
 	want := func(text string, args ...any) {
 		t.Helper()
 		v, err := n.Do(args...)
