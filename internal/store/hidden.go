@@ -32,23 +32,24 @@ func (st *Store) SlotHidden(slot uint16) bool {
 	return st.hidden.n.Load() != 0 && st.hidden.bits[slot>>6].Load()&(1<<(slot&63)) != 0
 }
 
-// Visible is Len without the keys of hidden slots.
+// Visible is Len without the keys of hidden slots. Those grow all the while, so
+// the others are added up rather than the hidden taken away.
 func (db *DB) Visible(world bool) (keys, volatile int) {
-	keys, volatile = db.Len(world)
 	if db.st.hidden.n.Load() == 0 {
-		return keys, volatile
+		return db.Len(world)
 	}
 	for slot := db.NextOccupied(0); slot < Slots; slot = db.NextOccupied(slot + 1) {
-		if s := uint16(slot); db.st.SlotHidden(s) {
-			if !world {
-				db.st.Lock(s)
-			}
-			keys -= db.slot(s).dict.Len()
-			volatile -= int(db.slot(s).volatile)
-			if !world {
-				db.st.Unlock(s)
-			}
+		s := uint16(slot)
+		if !world {
+			db.st.Lock(s)
+		}
+		if !db.st.SlotHidden(s) {
+			keys += db.slot(s).dict.Len()
+			volatile += int(db.slot(s).volatile)
+		}
+		if !world {
+			db.st.Unlock(s)
 		}
 	}
-	return max(keys, 0), max(volatile, 0)
+	return keys, volatile
 }
