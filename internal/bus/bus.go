@@ -6,8 +6,9 @@
 // Every rule of the protocol is in cluster; none is here.
 //
 // Read bus.go, driver.go (the loop), link.go (connections), apply.go (effects),
-// route.go (redirects), standback.go (a primary that
-// lost data), commands.go, nodes.go, shards.go (CLUSTER commands).
+// route.go (redirects), standback.go (a primary that lost data), divided.go (slots
+// at two nodes), talk.go (asking nodes as a client), then the CLUSTER commands:
+// commands.go, nodes.go, setslot.go, slotstats.go, take.go.
 //
 // # Goroutines
 //

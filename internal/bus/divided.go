@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -69,11 +70,7 @@ func (b *Bus) keysAt(ctx context.Context, n *cluster.NodeView, slot int) (keys i
 		if err != nil {
 			return err
 		}
-		for line := range strings.Lines(text) {
-			if strings.Contains(line, "myself") {
-				importing = strings.Contains(line, "["+strconv.Itoa(slot)+"-<-")
-			}
-		}
+		importing = slices.ContainsFunc(ownLine(text), func(f string) bool { return strings.HasPrefix(f, "["+strconv.Itoa(slot)+"-<-") })
 		if text, err = do("CLUSTER", "COUNTKEYSINSLOT", strconv.Itoa(slot)); err == nil {
 			keys, err = strconv.Atoi(text)
 		}

@@ -82,8 +82,8 @@ func (b *Bus) ask(f func(m *cluster.Machine, now cluster.Times)) {
 
 // settle runs f in the driver's goroutine and returns when everything that
 // follows from it is saved and in the driver's view, which is what questions are
-// answered from; commands may still run by an older one. Locks may be held. Before Start it
-// waits.
+// answered from; commands may still run by an older one. Locks may be held.
+// Before Start it waits.
 func (b *Bus) settle(f func(m *cluster.Machine, now cluster.Times)) {
 	view := make(chan struct{})
 	select {

@@ -32,17 +32,19 @@ func setSlot(b *Bus, c *command.Ctx) {
 	}
 	v := b.View()
 	me := v.Myself()
-	replica := me.Flags.Has(cluster.FlagReplica)
 	cmd, rest, errText := parseSetSlot(c.Argv)
-	if given := errText == "" && cmd.Action == cluster.SlotNode && v.Owner(cmd.Slot) != nil && v.Owner(cmd.Slot).ID.String() == cmd.Node; replica && given {
+	given := func() bool {
+		o := v.Owner(cmd.Slot)
+		return cmd.Action == cluster.SlotNode && o != nil && o.ID.String() == cmd.Node
+	}
+	switch replica := me.Flags.Has(cluster.FlagReplica); {
+	case replica && errText == "" && given():
 		c.OK() // the slot was this node's last one, and its new owner's claim came first
 		return
-	}
-	if replica {
+	case replica:
 		c.Error(errSetSlotRole)
 		return
-	}
-	if errText != "" {
+	case errText != "":
 		c.Error(errText)
 		return
 	}

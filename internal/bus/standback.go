@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/skeindb/skein/internal/cluster"
-	"github.com/skeindb/skein/internal/resp"
 )
 
 // A primary that comes back from a crash with less than its replicas have would
@@ -37,7 +36,6 @@ const replicaPatience = 2 * time.Second
 
 // Times of the talk with replicas.
 const (
-	askTimeout   = time.Second            // to connect, and for a reply
 	askAgain     = 200 * time.Millisecond // between two rounds
 	forceAgain   = 2 * time.Second        // between two orders to take over
 	standBackLog = 10 * time.Second       // between two log lines
@@ -184,54 +182,10 @@ func (b *Bus) takeOver(ctx context.Context, n *cluster.NodeView) error {
 		if err != nil {
 			return err
 		}
-		if !follows(table, b.view.Load().Myself().ID.String()) {
+		if f := ownLine(table); len(f) < 4 || f[3] != b.view.Load().Myself().ID.String() {
 			return errNotReplica
 		}
 		_, err = do("CLUSTER", "FAILOVER", "FORCE")
 		return err
 	})
-}
-
-// follows tells whether a reply of CLUSTER NODES is from a replica of primary.
-func follows(table, primary string) bool {
-	for line := range strings.Lines(table) {
-		f := strings.Fields(line)
-		if len(f) > 3 && strings.Contains(f[2], "myself") {
-			return f[3] == primary
-		}
-	}
-	return false
-}
-
-// talk lets f speak to a node as a client that may do what replication may.
-func (b *Bus) talk(ctx context.Context, n *cluster.NodeView, f func(do func(args ...string) (string, error)) error) error {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	conn, err := b.opt.DialNode(ctx, n.Addr)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(askTimeout)); err != nil {
-		return err
-	}
-	r := resp.NewReader(conn)
-	do := func(args ...string) (string, error) {
-		reply, err := r.Do(conn, args...)
-		if err == nil {
-			err = reply.Err()
-		}
-		return reply.Text(), err
-	}
-	user, password := b.opt.NodeAuth()
-	switch {
-	case user != "" && password != "":
-		_, err = do("AUTH", user, password)
-	case password != "":
-		_, err = do("AUTH", password)
-	}
-	if err != nil {
-		return err
-	}
-	return f(do)
 }

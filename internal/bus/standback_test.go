@@ -26,15 +26,13 @@ func TestHoldingMore(t *testing.T) {
 	}
 }
 
-// Whom a node follows is what its own line says.
-func TestFollows(t *testing.T) {
-	const table = "aa 127.0.0.1:1@2 master - 0 1 1 connected 0-5\nbb 127.0.0.1:3@4 myself,slave aa 0 1 1 connected\ncc 127.0.0.1:5@6 slave dd 0 1 1 connected\n"
-	for primary, want := range map[string]bool{"aa": true, "dd": false, "bb": false} {
-		if got := follows(table, primary); got != want {
-			t.Errorf("follows(%s) = %v, want %v", primary, got, want)
-		}
+// A node's own line is told by its flags, not by its place.
+func TestOwnLine(t *testing.T) {
+	const table = "aa 127.0.0.1:1@2 master - 0 1 1 connected 0-5\nbb 127.0.0.1:3@4,myself myself,slave aa 0 1 1 connected\ncc 127.0.0.1:5@6,myself slave dd 0 1 1 connected\n"
+	if f := ownLine(table); len(f) < 4 || f[0] != "bb" || f[3] != "aa" {
+		t.Errorf("ownLine = %q, want the line of bb, which follows aa", f)
 	}
-	if follows("", "aa") || follows("bb 127.0.0.1:3@4 myself,master - 0 1 1 connected\n", "aa") {
-		t.Error("a table without a line of a replica's own follows somebody")
+	if f := ownLine("aa 127.0.0.1:1@2 master - 0 1 1 connected\n"); f != nil {
+		t.Errorf("ownLine = %q, want none", f)
 	}
 }

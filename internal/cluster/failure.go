@@ -32,7 +32,10 @@ func (m *Machine) expireReports(n *node) {
 	})
 }
 
-// countVoters brings the size of the cluster up to date, as evaluate does.
+// countVoters brings the size of the cluster up to date. A replica that still
+// holds slots keeps its seat warm for the primary that will claim them. Were it
+// not counted, the quorum would dip, and two candidates of one epoch could both
+// find a majority.
 func (m *Machine) countVoters() {
 	size := 0
 	for _, n := range m.nodes {

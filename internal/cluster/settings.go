@@ -58,8 +58,9 @@ type Settings struct {
 	RankDelay              Millis
 	FailedPrimaryRankDelay Millis
 
-	// RetryWithinTimeout holds the next election a quarter of a node timeout after one
-	// that nobody won, at most two seconds. Redis and Valkey wait four node timeouts (8.1 rule 1).
+	// RetryWithinTimeout holds the next election a quarter of a node timeout after
+	// one that nobody won, at most two seconds. Redis and Valkey wait four node
+	// timeouts (8.1 rule 1).
 	RetryWithinTimeout bool
 	// WakeGuard makes a primary that was not run for longer than the node
 	// timeout refuse clients until it has heard from a majority again. Redis
@@ -72,10 +73,10 @@ type Settings struct {
 	// for election (Local.Unsynced). A real server promotes what it has, be it
 	// nothing or another shard's.
 	SyncGuard bool
-	// StalePrimaryGuard makes a primary that was started from its nodes.conf, or
-	// woke from a long pause, keep its epoch to itself until a majority was heard
-	// again, and yield to any node of its shard that claims its slots meanwhile,
-	// whatever their epochs. Otherwise a file with a high epoch takes slots back
+	// StalePrimaryGuard makes a primary that was started from its nodes.conf keep
+	// its epoch to itself until a majority was heard, and yield to the node of its
+	// shard that a majority names meanwhile, whatever the epochs (stale.go).
+	// Otherwise a file with a high epoch takes slots back
 	// from the successor, whose writes are lost.
 	StalePrimaryGuard bool
 	// VoteOnceGuard counts each voter once in an election, however many ACKs it

@@ -134,14 +134,19 @@ func (m *Machine) setOwnEpoch(e uint64) {
 	m.save(true)
 }
 
-// bumpEpoch takes a new epoch without agreement (7.1.4). It returns false if
-// self already has the greatest one.
-func (m *Machine) bumpEpoch() bool {
+// topEpoch is the greatest epoch that is known.
+func (m *Machine) topEpoch() uint64 {
 	top := m.currentEpoch
 	for _, n := range m.nodes {
 		top = max(top, n.configEpoch)
 	}
-	if m.self.configEpoch != 0 && m.self.configEpoch == top {
+	return top
+}
+
+// bumpEpoch takes a new epoch without agreement (7.1.4). It returns false if
+// self already has the greatest one.
+func (m *Machine) bumpEpoch() bool {
+	if m.self.configEpoch != 0 && m.self.configEpoch == m.topEpoch() {
 		return false
 	}
 	m.currentEpoch++

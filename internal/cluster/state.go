@@ -39,16 +39,11 @@ func (m *Machine) evaluate() {
 	}
 	state := StateOK
 	reason := ""
-	size, reachable, heard := 0, 0, 0
+	m.countVoters()
+	reachable, heard := 0, 0
 	for _, n := range m.nodes {
 		if n.slotCount > 0 && m.cfg.RequireFullCoverage && n.isFail() {
 			state, reason = StateFail, "an owner of slots failed"
-		}
-		// A replica that still holds slots keeps its seat warm for the primary
-		// that will claim them. Were it not counted, the quorum would dip, and
-		// two candidates of one epoch could both find a majority.
-		if n.slotCount > 0 {
-			size++
 		}
 		if n.votingPrimary() {
 			if !n.is(FlagFail|FlagPFail) && (n == m.self || m.heardSinceWake(n)) {
@@ -62,19 +57,15 @@ func (m *Machine) evaluate() {
 	if m.cfg.RequireFullCoverage && m.assigned < SlotCount {
 		state, reason = StateFail, "slots without owner"
 	}
-	if m.size != size {
-		m.size = size
-		m.viewChanged = true
-	}
 	m.prove(heard)
-	// The size above is kept even now, unlike elsewhere: with the size of a
+	// The size is kept even now, unlike elsewhere: with the size of a
 	// node just started, one vote would pass for a quorum.
 	if m.self.isPrimary() && m.state == StateFail && now-m.firstEval < m.cfg.StartDelay {
 		return
 	}
 	if reachable < m.quorum() {
 		state, reason = StateFail, "majority of primaries unreachable"
-		if size > 0 { // else there is no majority that could have gone on alone
+		if m.size > 0 { // else there is no majority that could have gone on alone
 			m.minorityTime = now
 		}
 	}

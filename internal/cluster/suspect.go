@@ -1,9 +1,6 @@
 package cluster
 
-import (
-	"cmp"
-	"slices"
-)
+import "slices"
 
 // Suspicion: how a node comes to think that another fails, and how that is told.
 //
@@ -120,17 +117,14 @@ func (m *Machine) collectors(id NodeID, limit int, usable func(*node) bool) []*n
 		return list
 	}
 	slices.SortFunc(list, func(a, b *node) int {
-		if c := cmp.Compare(rank(id.Less(a.id)), rank(id.Less(b.id))); c != 0 {
-			return c
+		behind := id.Less(a.id)
+		switch {
+		case behind == id.Less(b.id):
+			return compareID(a, b)
+		case behind:
+			return -1
 		}
-		return compareID(a, b)
+		return 1
 	})
 	return list[:limit]
-}
-
-func rank(first bool) int {
-	if first {
-		return 0
-	}
-	return 1
 }

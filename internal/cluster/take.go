@@ -31,11 +31,7 @@ func (m *Machine) takeSlots(c TakeSlots) error {
 		m.unbind(slot)
 		m.bindSlot(slot, m.self)
 	}
-	top := m.currentEpoch
-	for _, n := range m.nodes {
-		top = max(top, n.configEpoch)
-	}
-	m.setOwnEpoch(top + 1) // saves and syncs
+	m.setOwnEpoch(m.topEpoch() + 1) // saves and syncs
 	m.todo |= todoPong | todoState
 	m.eventX(Event{Level: LevelInfo, What: "slots taken over with their data", Slot: -1, Epoch: m.self.configEpoch}, from)
 	return nil

@@ -61,6 +61,16 @@ func (s *Session) Detach(fn func()) (primary bool) {
 	for _, k := range keys {
 		f.slots[k.Slot>>6] &^= 1 << (k.Slot & 63)
 	}
+	e.endFreeze()
+	s.ctx.Now = e.Now()
+	return !e.View().Replica
+}
+
+// endFreeze counts one freeze less and wakes who waits for that; freezes.mu is
+// held, and released. Blocked clients that were put off are served by the next
+// command that is through, or by PauseTick.
+func (e *Engine) endFreeze() {
+	f := &e.freezes
 	if f.n--; f.n == 0 {
 		e.gates.And(^uint32(GateFrozen))
 	}
@@ -70,10 +80,8 @@ func (s *Session) Detach(fn func()) (primary bool) {
 	}
 	f.mu.Unlock()
 	if f.deferred.Swap(false) {
-		e.waiters.signalDB(-1) // served once the command is through
+		e.waiters.signalDB(-1)
 	}
-	s.ctx.Now = e.Now()
-	return !e.View().Replica
 }
 
 // lock takes again what lockFor took and unlock released.

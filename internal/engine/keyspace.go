@@ -107,8 +107,8 @@ func swapdbRun(c *command.Ctx) {
 // expireBatch is how many keys at most are expired under one taking of a lock.
 const expireBatch = 32
 
-// ExpireCycle deletes keys and fields of hashes whose time has come, in all databases, until it is
-// through or stop says so. Only a primary does this.
+// ExpireCycle deletes keys and fields of hashes whose time has come, in all
+// databases, until it is through or stop says so. Only a primary does this.
 func (e *Engine) ExpireCycle(stop func() bool) {
 	if e.View().Replica || e.Gate(GateLoading) || e.Gate(GatePauseWrite|GatePauseAll) {
 		return

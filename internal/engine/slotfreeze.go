@@ -42,17 +42,7 @@ func (e *Engine) ThawSlots(slots *SlotSet) {
 		f.moving[i] &^= w
 	}
 	f.movers--
-	if f.n--; f.n == 0 {
-		e.gates.And(^uint32(GateFrozen))
-	}
-	if f.wake != nil {
-		close(f.wake)
-		f.wake = nil
-	}
-	f.mu.Unlock()
-	if f.deferred.Swap(false) {
-		e.waiters.signalDB(-1) // served by the next command, or by PauseTick
-	}
+	e.endFreeze()
 }
 
 // frozenAnywhere reports whether a command that may change any key must wait.

@@ -66,11 +66,8 @@ func (l *link) handshake(s *Settings) (*snapshot, error) {
 		steps = append(steps, step{what, must})
 		out = resp.AppendCommandStrings(out, args...)
 	}
-	switch {
-	case s.User != "" && s.Password != "":
-		add("AUTH", true, "AUTH", s.User, s.Password)
-	case s.Password != "":
-		add("AUTH", true, "AUTH", s.Password)
+	if auth := resp.AuthArgs(s.User, s.Password); auth != nil {
+		add("AUTH", true, auth...)
 	}
 	add("REPLCONF listening-port", false, "REPLCONF", "listening-port", strconv.Itoa(s.AnnouncePort))
 	if s.AnnounceIP != "" {

@@ -87,6 +87,18 @@ func AppendCommand(dst []byte, args ...[]byte) []byte {
 	return dst
 }
 
+// AuthArgs is the command by which a node introduces itself to another, nil if
+// there is no password.
+func AuthArgs(user, password string) []string {
+	switch {
+	case password == "":
+		return nil
+	case user != "":
+		return []string{"AUTH", user, password}
+	}
+	return []string{"AUTH", password}
+}
+
 // AppendCommandStrings appends a request given as strings.
 func AppendCommandStrings(dst []byte, args ...string) []byte {
 	dst = AppendHeader(dst, Array, int64(len(args)))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/skeindb/skein/internal/bus"
@@ -159,12 +160,13 @@ func electionDelay(text string, set *cluster.Settings) cluster.Millis {
 	return cluster.Millis(ms)
 }
 
-// clusterDirectives are those that change the machine's settings at run time.
-var clusterDirectives = []string{"cluster-node-timeout", "cluster-ping-interval", "cluster-announce-ip", "cluster-announce-port",
-	"cluster-announce-tls-port", "cluster-announce-bus-port", "cluster-announce-hostname", "cluster-announce-human-nodename",
-	"cluster-announce-client-ipv4", "cluster-announce-client-ipv6", "cluster-replica-validity-factor", "cluster-replica-no-failover",
-	"cluster-migration-barrier", "cluster-allow-replica-migration", "cluster-require-full-coverage", "cluster-blacklist-ttl",
-	"cluster-manual-failover-timeout", "repl-ping-replica-period", "tls-replication", "tls-cluster",
-	"cluster-vote-spacing", "cluster-slotless-failover", "cluster-module-no-failover",
-	"cluster-crash-detection", "cluster-refused-period", "cluster-election-delay", "cluster-wake-guard", "cluster-sync-guard",
-	"cluster-stale-primary-guard", "cluster-vote-once-guard", "cluster-fresh-election", "cluster-election-fast-retry"}
+// clusterDirectives are those that may change the machine's settings at run time.
+func clusterDirectives(c *config.Config) []string {
+	names := []string{"repl-ping-replica-period", "tls-replication", "tls-cluster"}
+	for _, d := range c.Directives() {
+		if strings.HasPrefix(d.Name, "cluster-") {
+			names = append(names, d.Name)
+		}
+	}
+	return names
+}

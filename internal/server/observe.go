@@ -174,7 +174,7 @@ func (s *Server) followConfig() {
 		c.OnChanges(func([]config.Change) error {
 			s.bus.Reconfigure()
 			return nil
-		}, clusterDirectives...)
+		}, clusterDirectives(c)...)
 		follow(func() error {
 			s.engine.CountSlots(c.ClusterSlotStatsEnabled.Get())
 			return nil

@@ -4,15 +4,10 @@ import (
 	"strconv"
 
 	"github.com/skeindb/skein/internal/command"
-	"github.com/skeindb/skein/internal/engine"
 	"github.com/skeindb/skein/internal/store"
 )
 
 const errOnlyPrimary = "ERR Slot migration can only be used on primary nodes."
-
-func itoa(n int) string { return strconv.Itoa(n) }
-
-func sessionOf(c *command.Ctx) *engine.Session { return engine.SessionOf(c) }
 
 // Specs are the subcommands of CLUSTER. m is nil in standalone mode: the commands
 // then say that cluster support is disabled.
@@ -86,7 +81,7 @@ func (m *Mover) migrateSlots(c *command.Ctx) {
 	for _, x := range m.exports {
 		if slot := all.Common(x.slots); slot >= 0 {
 			m.mu.Unlock()
-			c.Error("ERR I am already migrating slot " + itoa(slot) + ".")
+			c.Error("ERR I am already migrating slot " + strconv.Itoa(slot) + ".")
 			return
 		}
 	}
@@ -130,7 +125,7 @@ func (m *Mover) mayExport(slots *Slots, me string) (errText string) {
 		switch {
 		case errText != "":
 		case o == "":
-			errText = "ERR Slot " + itoa(slot) + " has no node served."
+			errText = "ERR Slot " + strconv.Itoa(slot) + " has no node served."
 		case owner != "" && o != owner:
 			errText = "ERR Requested slots span multiple shards"
 		}
@@ -214,7 +209,7 @@ func (m *Mover) flushSlot(c *command.Ctx) {
 	}
 	e := m.o.Engine
 	if e.Store.SlotHidden(uint16(slot)) {
-		c.Error("ERR Slot " + itoa(int(slot)) + " is being imported.")
+		c.Error("ERR Slot " + strconv.Itoa(int(slot)) + " is being imported.")
 		return
 	}
 	for {

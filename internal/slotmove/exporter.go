@@ -167,14 +167,12 @@ func (x *exporter) dial(limit time.Duration) (net.Conn, error) {
 
 // auth is the command by which nodes introduce themselves, nil if none is needed.
 func (m *Mover) auth() []byte {
-	switch s := m.o.Settings(); {
-	case s.Password == "":
+	s := m.o.Settings()
+	args := resp.AuthArgs(s.User, s.Password)
+	if args == nil {
 		return nil
-	case s.User != "":
-		return resp.AppendCommandStrings(nil, "AUTH", s.User, s.Password)
-	default:
-		return resp.AppendCommandStrings(nil, "AUTH", s.Password)
 	}
+	return resp.AppendCommandStrings(nil, args...)
 }
 
 // connect takes the job up to waiting-to-snapshot and reports whether it is

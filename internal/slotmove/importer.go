@@ -1,6 +1,8 @@
 package slotmove
 
 import (
+	"strconv"
+
 	"github.com/skeindb/skein/internal/command"
 	"github.com/skeindb/skein/internal/engine"
 )
@@ -150,7 +152,7 @@ func (m *Mover) establish(c *command.Ctx, msg *Msg) {
 	m.mu.Lock()
 	if slot := m.importingLocked(&msg.Slots); slot >= 0 {
 		m.mu.Unlock()
-		c.Error("ERR I am already importing slot " + itoa(slot) + ".")
+		c.Error("ERR I am already importing slot " + strconv.Itoa(slot) + ".")
 		return
 	}
 	i.i = NewImport(j, m.limits(), m.now())

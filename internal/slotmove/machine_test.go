@@ -34,7 +34,7 @@ func say(acts []Action) string {
 	for _, a := range acts {
 		s := names[a.Kind]
 		if a.Msg != nil {
-			s += " " + kindWords[a.Msg.Kind]
+			s += " " + a.Msg.Kind.String()
 			if a.Msg.Kind == MsgFinish {
 				s += " " + a.Msg.State.String()
 			}

@@ -3,6 +3,7 @@ package slotmove
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/skeindb/skein/internal/command"
 	"github.com/skeindb/skein/internal/resp"
@@ -26,7 +27,9 @@ const (
 	MsgProbe          // NAME n SLOTSRANGE a b ...: has the target taken the slots?
 )
 
-var kindWords = [...]string{"", "ESTABLISH", "ACK", "SNAPSHOT-EOF", "REQUEST-PAUSE", "PAUSED", "REQUEST-FAILOVER", "FAILOVER-GRANTED", "FINISH", "PROBE"}
+var kindWords = [...]string{"", "establish", "ack", "snapshot-eof", "request-pause", "paused", "request-failover", "failover-granted", "finish", "probe"}
+
+func (k Kind) String() string { return strings.ToUpper(kindWords[k]) }
 
 // Msg is one message between the two sides, or from a target to its replicas.
 type Msg struct {
@@ -108,7 +111,7 @@ func ParseMsg(args [][]byte) (m Msg, errText string) {
 		return m, command.ErrSyntax
 	}
 	for k := MsgEstablish; k <= MsgProbe; k++ {
-		if command.Word(args[0], lowerWords[k]) {
+		if command.Word(args[0], kindWords[k]) {
 			m.Kind = k
 		}
 	}
@@ -189,11 +192,9 @@ func ParseMsg(args [][]byte) (m Msg, errText string) {
 	return m, ""
 }
 
-var lowerWords = [...]string{"", "establish", "ack", "snapshot-eof", "request-pause", "paused", "request-failover", "failover-granted", "finish", "probe"}
-
 // Append adds the message to dst as a command.
 func (m *Msg) Append(dst []byte) []byte {
-	args := []string{"CLUSTER", "SYNCSLOTS", kindWords[m.Kind]}
+	args := []string{"CLUSTER", "SYNCSLOTS", m.Kind.String()}
 	ranges := func() {
 		args = append(args, "SLOTSRANGE")
 		m.Slots.Ranges(func(first, last int) { args = append(args, strconv.Itoa(first), strconv.Itoa(last)) })

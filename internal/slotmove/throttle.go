@@ -18,14 +18,13 @@ type brake struct {
 	slots *engine.SlotSet
 	stats *Stats
 
-	mu      sync.Mutex // held over FreezeSlots, so slot locks are taken under it; they are never held when it is
-	frozen  bool
-	pulse   bool // frozen by a pulse
-	over    bool // the job is: nothing is frozen any more
-	since   time.Time
-	openAt  time.Time // end of the last pulse
-	timer   *time.Timer
-	handing bool
+	mu     sync.Mutex // held over FreezeSlots, so slot locks are taken under it; they are never held when it is
+	frozen bool
+	pulse  bool // frozen by a pulse
+	over   bool // the job is: nothing is frozen any more
+	since  time.Time
+	openAt time.Time // end of the last pulse
+	timer  *time.Timer
 }
 
 const (
@@ -74,7 +73,7 @@ func (b *brake) stop(cut func()) {
 	}
 	b.since = time.Now()
 	b.e.FreezeSlots(b.slots, cut)
-	b.frozen, b.handing = true, true
+	b.frozen = true
 }
 
 // release lets writers go on, for good.

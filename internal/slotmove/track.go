@@ -2,6 +2,7 @@ package slotmove
 
 import (
 	"github.com/skeindb/skein/internal/command"
+	"github.com/skeindb/skein/internal/engine"
 	"github.com/skeindb/skein/internal/store"
 )
 
@@ -91,7 +92,7 @@ func empty(st *store.Store, slot int) bool { return st.DB(0).SlotLen(uint16(slot
 
 // syncSlots is CLUSTER SYNCSLOTS, which nodes send to each other.
 func (m *Mover) syncSlots(c *command.Ctx) {
-	s := sessionOf(c)
+	s := engine.SessionOf(c)
 	msg, errText := ParseMsg(c.Argv[2:])
 	i, importing := s.Ext.(*importer)
 	switch {
@@ -106,6 +107,6 @@ func (m *Mover) syncSlots(c *command.Ctx) {
 	case msg.Kind == MsgProbe:
 		c.Simple(m.answerProbe(&msg))
 	default:
-		c.Error("ERR CLUSTER SYNCSLOTS " + kindWords[msg.Kind] + " only goes with a migration's connection")
+		c.Error("ERR CLUSTER SYNCSLOTS " + msg.Kind.String() + " only goes with a migration's connection")
 	}
 }
