@@ -37,7 +37,7 @@ const layers = `
 	rdb: ds hashslot mem store
 
 	# commands
-	command: glob hashslot resp store
+	command: glob hashslot rdb resp store
 	datatypes: command ds glob hashslot rdb resp store
 	engine: command glob hashslot resp store
 

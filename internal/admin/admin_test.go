@@ -122,9 +122,7 @@ func restore(t *testing.T, n *node, key string, dump []byte, expire int64, encod
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := command.DefaultLimits()
-	b := rdb.Builder{Limits: rdb.Limits{HashEntries: l.HashEntries, HashValue: l.HashValue, SetIntset: l.SetIntset, SetEntries: l.SetEntries,
-		SetValue: l.SetValue, ZSetEntries: l.ZSetEntries, ZSetValue: l.ZSetValue, ListSize: l.ListSize}}
+	b := rdb.Builder{Limits: rdb.DefaultLimits()}
 	k := command.MakeKey(0, []byte(key))
 	if err := b.Build(v, n.e.Store.Heap, store.StripeOf(k.Slot)); err != nil {
 		t.Fatal(err)

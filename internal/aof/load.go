@@ -245,8 +245,7 @@ func (l *loader) file(info FileInfo) error {
 		return fmt.Errorf("aof: %w", err)
 	}
 	c := &commands{l: l, f: f, info: info}
-	var magic [5]byte
-	if n, _ := f.ReadAt(magic[:], 0); info.Type == Base && n == len(magic) && string(magic[:]) == "REDIS" {
+	if info.Type == Base && isRDB(f) {
 		r := rdb.NewReader(f)
 		if err := l.base(r, info.Name); err != nil {
 			return err
@@ -262,12 +261,19 @@ func (l *loader) file(info FileInfo) error {
 	return nil
 }
 
+// isRDB reports whether a file begins as an RDB.
+func isRDB(f io.ReaderAt) bool {
+	var magic [5]byte
+	n, _ := f.ReadAt(magic[:], 0)
+	return string(magic[:n]) == "REDIS"
+}
+
 // base loads an RDB. Keys whose time has come stay: the commands behind it count on
 // them.
 func (l *loader) base(r *rdb.Reader, name string) error {
 	e := l.a.o.Engine
 	st, err := rdb.Load(r, e.Store, &rdb.LoadOptions{
-		Limits: limits(e.Env.Limits()), NowMs: e.Now(), Function: l.a.o.LoadFunction,
+		Limits: e.Env.Limits().Limits, NowMs: e.Now(), Function: l.a.o.LoadFunction,
 		Between: func(st *rdb.LoadStats) error { l.progress(l.done + st.Bytes); return nil },
 	})
 	if err != nil {
@@ -277,11 +283,6 @@ func (l *loader) base(r *rdb.Reader, name string) error {
 		l.a.o.Log.Warn("The file held what this server cannot keep, it was left out", "what", what)
 	}
 	return nil
-}
-
-func limits(l *command.Limits) rdb.Limits {
-	return rdb.Limits{HashEntries: l.HashEntries, HashValue: l.HashValue, SetIntset: l.SetIntset, SetEntries: l.SetEntries,
-		SetValue: l.SetValue, ZSetEntries: l.ZSetEntries, ZSetValue: l.ZSetValue, ListSize: l.ListSize}
 }
 
 // commands runs the commands of a file.
@@ -467,13 +468,21 @@ func (a *AOF) Reload() error {
 	defer e.SetGate(engine.GateLoading, was)
 	a.acquire()
 	defer a.release()
-	m := a.manifest
+	var m *Manifest
 	if a.is(on) {
 		if err := a.flush(true); err != nil {
 			return err
 		}
 		m = a.manifest
 	} else {
+		// No rewrite begins while the gate is closed. One that is being made says
+		// which directory the log is in.
+		a.mu.Lock()
+		running := a.ctl.running
+		a.mu.Unlock()
+		if running {
+			return errors.New("aof: the log is being rewritten")
+		}
 		a.dir = a.path("")
 		var err error
 		if m, err = a.readManifest(); err != nil {

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"github.com/skeindb/skein/internal/hashslot"
+	"github.com/skeindb/skein/internal/rdb"
 	"github.com/skeindb/skein/internal/resp"
 	"github.com/skeindb/skein/internal/store"
 )
@@ -16,11 +17,7 @@ type Env struct {
 
 // Limits are the settings that handlers of data types obey.
 type Limits struct {
-	HashEntries, HashValue   int // hash-max-listpack-entries, -value
-	SetIntset                int // set-max-intset-entries
-	SetEntries, SetValue     int // set-max-listpack-entries, -value
-	ZSetEntries, ZSetValue   int // zset-max-listpack-entries, -value
-	ListSize                 int // list-max-listpack-size: > 0 entries, -1..-5 a size class
+	rdb.Limits                   // when a collection is packed
 	ListCompress             int // list-compress-depth, accepted, without effect
 	HLLSparse                int // hll-sparse-max-bytes
 	StreamBytes              int // stream-node-max-bytes, 0: no limit
@@ -34,8 +31,7 @@ type Limits struct {
 
 // DefaultLimits returns the documented defaults (persistence, 10.6).
 func DefaultLimits() *Limits {
-	return &Limits{HashEntries: 512, HashValue: 64, SetIntset: 512, SetEntries: 128, SetValue: 64,
-		ZSetEntries: 128, ZSetValue: 64, ListSize: -2, HLLSparse: 3000, StreamBytes: 4096, StreamEntries: 100,
+	return &Limits{Limits: rdb.DefaultLimits(), HLLSparse: 3000, StreamBytes: 4096, StreamEntries: 100,
 		MaxBulk: 512 << 20, ActiveExpire: true}
 }
 

@@ -114,7 +114,7 @@ func restore(c *command.Ctx) {
 		return
 	}
 	key := command.MakeKey(1, c.Arg(1))
-	build := rdb.Builder{Limits: restoreLimits(c.Env.Limits())}
+	build := rdb.Builder{Limits: c.Env.Limits().Limits}
 	if build.Build(value, c.DB.Store().Heap, store.StripeOf(key.Slot)) != nil {
 		c.Error(errDumpFormat)
 		return
@@ -161,9 +161,4 @@ func delName(c *command.Ctx) []byte {
 		return []byte("UNLINK")
 	}
 	return []byte("DEL")
-}
-
-func restoreLimits(l *command.Limits) rdb.Limits {
-	return rdb.Limits{HashEntries: l.HashEntries, HashValue: l.HashValue, SetIntset: l.SetIntset, SetEntries: l.SetEntries,
-		SetValue: l.SetValue, ZSetEntries: l.ZSetEntries, ZSetValue: l.ZSetValue, ListSize: l.ListSize}
 }

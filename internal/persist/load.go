@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/skeindb/skein/internal/command"
 	"github.com/skeindb/skein/internal/disk"
 	"github.com/skeindb/skein/internal/engine"
 	"github.com/skeindb/skein/internal/rdb"
@@ -45,7 +44,7 @@ func (s *Saver) Load(keepExpired bool, done func(at *rdb.ReplInfo, expired int))
 	defer loaded()
 	start := time.Now()
 	st, err := rdb.Load(rdb.NewReader(f), e.Store, &rdb.LoadOptions{
-		Limits: Limits(e.Env.Limits()), NowMs: e.Now(), DropExpired: !keepExpired,
+		Limits: e.Env.Limits().Limits, NowMs: e.Now(), DropExpired: !keepExpired,
 		Aux: func(name, value []byte) {
 			if len(name) > 0 && name[0] == '%' {
 				s.opt.Log.Info("RDB '" + string(name) + "': " + string(value))
@@ -89,12 +88,6 @@ func (s *Saver) Loading(total int64) (progress func(loaded int64), done func()) 
 		l.mu.Unlock()
 		s.opt.Engine.SetGate(engine.GateLoading, false)
 	}
-}
-
-// Limits are the limits of the data types in rdb's terms.
-func Limits(l *command.Limits) rdb.Limits {
-	return rdb.Limits{HashEntries: l.HashEntries, HashValue: l.HashValue, SetIntset: l.SetIntset, SetEntries: l.SetEntries,
-		SetValue: l.SetValue, ZSetEntries: l.ZSetEntries, ZSetValue: l.ZSetValue, ListSize: l.ListSize}
 }
 
 // Reload saves, empties the data set and loads it again (DEBUG RELOAD). With

@@ -15,7 +15,7 @@ type Limits struct {
 	SetIntset              int // set-max-intset-entries
 	SetEntries, SetValue   int // set-max-listpack-entries, -value
 	ZSetEntries, ZSetValue int // zset-max-listpack-entries, -value
-	ListSize               int // list-max-listpack-size
+	ListSize               int // list-max-listpack-size: > 0 entries, -1..-5 a size class
 }
 
 // DefaultLimits returns the documented defaults (persistence-replication.md 10.6).

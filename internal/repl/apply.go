@@ -182,10 +182,8 @@ func (r *Repl) dropData(s *Settings) {
 func (l *link) load(body io.Reader) (rdb.LoadStats, []byte, error) {
 	r := l.r
 	rd := rdb.NewReader(body)
-	lim := r.e.Env.Limits()
 	o := rdb.LoadOptions{
-		Limits: rdb.Limits{HashEntries: lim.HashEntries, HashValue: lim.HashValue, SetIntset: lim.SetIntset, SetEntries: lim.SetEntries,
-			SetValue: lim.SetValue, ZSetEntries: lim.ZSetEntries, ZSetValue: lim.ZSetValue, ListSize: lim.ListSize},
+		Limits:   r.e.Env.Limits().Limits,
 		NowMs:    r.e.Now(),
 		Function: r.o.LoadFunction,
 		Between: func(s *rdb.LoadStats) error {
