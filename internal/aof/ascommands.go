@@ -3,7 +3,6 @@ package aof
 import (
 	"fmt"
 	"io"
-	"math"
 	"strconv"
 
 	"github.com/skeindb/skein/internal/ds"
@@ -124,12 +123,15 @@ func (c *converter) collection(key []byte, v *rdb.Value) (some bool, err error) 
 		some = true
 		switch v.Kind() {
 		case rdb.KindZSet:
-			item(appendScore(nil, e.Score))
+			item(resp.AppendDouble(nil, e.Score))
 			item(e.Str)
 		case rdb.KindHash:
 			if e.ExpireAtMs != 0 {
 				c.put([]byte(name), key, e.Str, e.Value)
 				c.put([]byte("HPEXPIREAT"), key, strconv.AppendInt(nil, e.ExpireAtMs, 10), []byte("FIELDS"), []byte("1"), e.Str)
+				if err := c.flush(convertBuffer); err != nil {
+					return some, err
+				}
 				continue
 			}
 			item(e.Str)
@@ -147,17 +149,6 @@ func (c *converter) collection(key []byte, v *rdb.Value) (some bool, err error) 
 		return some, err
 	}
 	return some, end()
-}
-
-// appendScore appends a score as commands take it.
-func appendScore(dst []byte, f float64) []byte {
-	switch {
-	case math.IsInf(f, 1):
-		return append(dst, "inf"...)
-	case math.IsInf(f, -1):
-		return append(dst, "-inf"...)
-	}
-	return strconv.AppendFloat(dst, f, 'g', -1, 64)
 }
 
 func idText(id rdb.StreamID) []byte { return fmt.Appendf(nil, "%d-%d", id.Ms, id.Seq) }
