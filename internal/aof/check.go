@@ -26,7 +26,6 @@ type checker struct {
 	out   io.Writer
 	fix   bool
 	until int64 // Unix time to cut the log to; 0: not
-	cut   bool  // the log was cut to until: what follows is dropped
 }
 
 // CheckMain is the command "skein check-aof": it reads the files of a log, says
@@ -103,9 +102,6 @@ func (c *checker) check(path string) error {
 		} else if i == 0 || files[i-1].Type == Base {
 			c.say("Start to check INCR files.")
 		}
-		if c.cut {
-			return fmt.Errorf("%s is behind the file that was cut: remove it and its line of the manifest", info.Name)
-		}
 		if err := c.file(filepath.Join(dir, info.Name), info.Name, i == len(files)-1, asRDB); err != nil {
 			return err
 		}
@@ -121,9 +117,7 @@ func (c *checker) startsAsRDB(path string) (bool, error) {
 		return false, fmt.Errorf("Cannot open file: %w", err)
 	}
 	defer f.Close()
-	var head [5]byte
-	n, _ := f.ReadAt(head[:], 0)
-	return string(head[:n]) == "REDIS", nil
+	return isRDB(f), nil
 }
 
 // file checks one file and cuts it if that is asked for and would make it sound.
@@ -210,7 +204,6 @@ func (c *checker) truncateTo(f disk.File, name string, size, to int64, last bool
 		return fmt.Errorf("Failed to truncate AOF %s: %w", name, err)
 	}
 	c.say("Successfully truncated AOF %s to timestamp %d", name, c.until)
-	c.cut = true
 	return nil
 }
 

@@ -211,9 +211,7 @@ func (l *lab) data() string {
 			}
 		}
 	}
-	lines := strings.Split(b.String(), "\n")
-	// SCAN's order is that of the hash, the same everywhere.
-	return strings.Join(lines, "\n")
+	return b.String() // SCAN's order is that of the hash, the same everywhere
 }
 
 // client runs commands of a session; it belongs to one goroutine.
