@@ -201,8 +201,8 @@ func New(o Options) *AOF {
 // Start runs the goroutines until Close.
 func (a *AOF) Start() {
 	a.wg.Add(2)
-	go a.flushLoop()
-	go a.controlLoop()
+	go a.every(a.kickFlush, a.tick)
+	go a.every(a.kickCtl, a.control)
 }
 
 // Refresh makes changed settings count.

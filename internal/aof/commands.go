@@ -21,7 +21,7 @@ func (a *AOF) bgrewrite(c *command.Ctx) {
 	defer a.mu.Unlock()
 	ctl := &a.ctl
 	switch {
-	case ctl.running || ctl.wanted && !time.Now().Before(ctl.next):
+	case ctl.running || ctl.due():
 		c.Error("ERR Background append only file rewriting already in progress")
 	case saving:
 		ctl.scheduled = true
@@ -37,7 +37,7 @@ func (a *AOF) bgrewrite(c *command.Ctx) {
 func (a *AOF) Rewriting() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.ctl.running || a.ctl.wanted && !time.Now().Before(a.ctl.next)
+	return a.ctl.running || a.ctl.due()
 }
 
 // Info is the part of INFO's section Persistence that is about the log.
@@ -56,10 +56,10 @@ func (a *AOF) Info() string {
 		}
 		return "ok"
 	}
-	rewriting := a.Rewriting()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	c := &a.ctl
+	rewriting := c.running || c.due()
 	took, current := int64(-1), int64(-1)
 	if c.lastTook >= 0 {
 		took = int64(c.lastTook / time.Second)

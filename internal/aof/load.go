@@ -45,24 +45,13 @@ func (a *AOF) Open() error {
 			return err
 		}
 	}
-	if len(m.Incr) == 0 {
+	fresh := len(m.Incr) == 0
+	if fresh {
 		_, seq := m.nextSeq()
-		next := m.withIncr(FileInfo{Name: incrName(a.o.Name, seq), Seq: seq, Type: Incr})
-		f, err := a.openIncr(next.Incr[0].Name, true)
-		if err == nil {
-			err = f.Close()
-		}
-		if err == nil {
-			err = a.writeManifest(next)
-		}
-		if err != nil {
-			return fmt.Errorf("aof: %w", err)
-		}
-		m = next
+		m = m.withIncr(FileInfo{Name: incrName(a.o.Name, seq), Seq: seq, Type: Incr})
 	}
-	a.manifest = m
 	last := m.Incr[len(m.Incr)-1]
-	f, err := a.openIncr(last.Name, false)
+	f, err := a.openIncr(last.Name, fresh)
 	if err != nil {
 		return err
 	}
@@ -70,10 +59,15 @@ func (a *AOF) Open() error {
 	if err == nil {
 		err = f.Sync() // a process that died may have left it written but not synced
 	}
+	if err == nil && fresh {
+		a.o.Log.Info("Creating AOF incr file " + last.Name + " on server start")
+		err = a.writeManifest(m)
+	}
 	if err != nil {
 		f.Close()
 		return fmt.Errorf("aof: %w", err)
 	}
+	a.manifest = m
 	total, err := a.liveSize(m)
 	if err != nil {
 		f.Close()
@@ -106,13 +100,13 @@ func (a *AOF) Exists() bool {
 	return false
 }
 
-// begin makes the first base, of no data.
+// begin makes a base of no data. The manifest that it returns is not on disk yet.
 func (a *AOF) begin(old *Manifest) (*Manifest, error) {
-	s := a.o.Settings()
-	seq, first := int64(1), int64(1)
-	if old != nil {
-		seq, first = old.nextSeq()
+	if old == nil {
+		old = &Manifest{}
 	}
+	s := a.o.Settings()
+	seq, _ := old.nextSeq()
 	base := FileInfo{Name: baseName(a.o.Name, seq, s.RDBPreamble), Seq: seq, Type: Base}
 	err := disk.AtomicReplace(a.o.FS, a.at(base.Name), func(w io.Writer) error {
 		if !s.RDBPreamble {
@@ -126,21 +120,7 @@ func (a *AOF) begin(old *Manifest) (*Manifest, error) {
 		return nil, fmt.Errorf("aof: begin a log: %w", err)
 	}
 	a.o.Log.Info("Creating AOF base file " + base.Name + " on server start")
-	m := &Manifest{Base: &base}
-	incr := FileInfo{Name: incrName(a.o.Name, first), Seq: first, Type: Incr}
-	f, err := a.openIncr(incr.Name, true)
-	if err == nil {
-		err = f.Close()
-	}
-	if err == nil {
-		m = m.withIncr(incr)
-		err = a.writeManifest(m)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("aof: begin a log: %w", err)
-	}
-	a.o.Log.Info("Creating AOF incr file " + incr.Name + " on server start")
-	return m, nil
+	return old.rebased(base, 0), nil
 }
 
 // upgrade moves a log of the old kind, one file in the data directory, into the

@@ -198,13 +198,8 @@ func (a *AOF) flush(sync bool) error {
 		}
 	}
 	a.take()
-	if err := a.writeOut(); err != nil {
+	if err := a.writeOut(sync); err != nil {
 		return err
-	}
-	if sync && a.syncedSize < a.size {
-		if err := a.syncFile(); err != nil {
-			return err
-		}
 	}
 	a.well()
 	return nil
@@ -221,9 +216,20 @@ func (a *AOF) take() {
 	a.mu.Unlock()
 }
 
-// writeOut writes what was taken. If that fails nothing of it stays in the file, if
+// writeOut writes what was taken and, if asked, makes durable what is in the file.
+func (a *AOF) writeOut(sync bool) error {
+	if err := a.write(); err != nil {
+		return err
+	}
+	if sync && a.syncedSize < a.size {
+		return a.syncFile()
+	}
+	return nil
+}
+
+// write writes what was taken. If that fails nothing of it stays in the file, if
 // that can be helped.
-func (a *AOF) writeOut() error {
+func (a *AOF) write() error {
 	if len(a.out) == 0 {
 		return nil
 	}
@@ -342,7 +348,6 @@ func (a *AOF) closeFile() {
 		a.f.Close()
 		a.f = nil
 	}
-	a.out = nil
 	a.setOut(nil)
 }
 
@@ -369,8 +374,8 @@ const (
 	syncPeriod = time.Second // appendfsync everysec
 )
 
-// flushLoop writes and syncs what no client does.
-func (a *AOF) flushLoop() {
+// every runs do at each tick and each kick until Close.
+func (a *AOF) every(kick chan struct{}, do func()) {
 	defer a.wg.Done()
 	t := time.NewTicker(tickEvery)
 	defer t.Stop()
@@ -379,37 +384,31 @@ func (a *AOF) flushLoop() {
 		case <-a.ctx.Done():
 			return
 		case <-t.C:
-		case <-a.kickFlush:
+		case <-kick:
 		}
-		a.tick()
+		do()
 	}
 }
 
+// tick writes and syncs what no client does.
 func (a *AOF) tick() {
 	a.growthCheck()
 	if a.is(off) {
 		return
 	}
-	a.mu.Lock()
-	ill := a.err != nil
-	a.mu.Unlock()
 	unwritten := a.appended.Load() > a.written.Load()
 	unsynced := a.appended.Load() > a.synced.Load()
 	policy := Fsync(a.fsync.Load())
-	if !ill && !unwritten && (!unsynced || policy == Never) {
-		return
-	}
 	a.mu.Lock()
-	if a.flushing {
+	if a.flushing || a.err == nil && !unwritten && (!unsynced || policy == Never) {
 		a.mu.Unlock()
 		return
 	}
 	a.flushing = true
 	a.mu.Unlock()
-	sync := policy == Always || policy == EverySec && time.Since(a.lastSync) >= syncPeriod
+	due := policy == Always || policy == EverySec && time.Since(a.lastSync) >= syncPeriod
 	before := a.synced.Load()
-	sync = sync && !a.spared()
-	if err := a.flush(false); err == nil && sync {
+	if err := a.flush(false); err == nil && due && !a.spared() {
 		a.flush(true)
 	}
 	a.release()

@@ -49,6 +49,9 @@ type control struct {
 	lastTook   time.Duration
 }
 
+// due reports whether a rewrite is wanted now.
+func (c *control) due() bool { return c.wanted && !time.Now().Before(c.next) }
+
 // switchover is the step of the log from one increment to the next: the flusher
 // takes it once all of out is in the old one.
 type switchover struct {
@@ -56,26 +59,14 @@ type switchover struct {
 	info FileInfo
 }
 
-// controlLoop switches on and off and rewrites.
-func (a *AOF) controlLoop() {
-	defer a.wg.Done()
-	t := time.NewTicker(tickEvery)
-	defer t.Stop()
-	for {
-		select {
-		case <-a.ctx.Done():
-			return
-		case <-t.C:
-		case <-a.kickCtl:
-		}
-		for a.control() && a.ctx.Err() == nil {
-		}
+// control switches on and off and rewrites, as long as something is due.
+func (a *AOF) control() {
+	for a.controlOnce() && a.ctx.Err() == nil {
 	}
 }
 
-// control does what is due and reports whether something was.
-func (a *AOF) control() bool {
-	busy := a.o.Engine.Gate(engine.GateLoading)
+// controlOnce does what is due and reports whether something was.
+func (a *AOF) controlOnce() bool {
 	saving := a.o.Saving()
 	a.mu.Lock()
 	c := &a.ctl
@@ -92,7 +83,7 @@ func (a *AOF) control() bool {
 		a.holdReplies()
 		return true
 	}
-	if busy || !(c.wanted && !time.Now().Before(c.next) || c.scheduled && !saving) {
+	if a.o.Engine.Gate(engine.GateLoading) || !(c.due() || c.scheduled && !saving) {
 		a.mu.Unlock()
 		return false
 	}
@@ -155,17 +146,17 @@ func (a *AOF) growthCheck() {
 		return
 	}
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	c := &a.ctl
 	total := a.sizes.others + a.sizes.incr
-	if c.wanted || c.running || total <= s.MinSize || time.Now().Before(c.next) || a.err != nil {
-		return
-	}
-	base := max(a.sizes.atBase, 1)
-	if growth := total*100/base - 100; growth >= s.GrowthPercent {
+	growth := total*100/max(a.sizes.atBase, 1) - 100
+	start := total > s.MinSize && growth >= s.GrowthPercent && !c.wanted && !c.running && !time.Now().Before(c.next) && a.err == nil
+	if start {
 		c.wanted = true
 		a.kick(a.kickCtl)
-		go a.o.Log.Info(fmt.Sprintf("Starting automatic rewriting of AOF on %d%% growth", growth))
+	}
+	a.mu.Unlock()
+	if start {
+		a.o.Log.Info(fmt.Sprintf("Starting automatic rewriting of AOF on %d%% growth", growth))
 	}
 }
 
@@ -251,6 +242,7 @@ func (r *rewriting) run() (err error) {
 		r.giveUp()
 		return err
 	}
+	a.tellSynced()
 	a.dropHistory()
 	return nil
 }
@@ -305,7 +297,7 @@ func (r *rewriting) writeBase(file *disk.Replacement) error {
 	}()
 	err := AsCommands(buf, rdb.NewReader(pr))
 	pr.CloseWithError(err)
-	if e := <-made; e != nil && err == nil || r.ctx.Err() != nil || errors.Is(e, store.ErrSnapshotAborted) {
+	if e := <-made; e != nil && (err == nil || r.ctx.Err() != nil || errors.Is(e, store.ErrSnapshotAborted)) {
 		err = e
 	}
 	if err != nil {
@@ -411,13 +403,8 @@ func (r *rewriting) afterCut() error {
 
 // finishSwitch completes the step to the next increment. The flusher's.
 func (a *AOF) finishSwitch() error {
-	if err := a.writeOut(); err != nil {
+	if err := a.writeOut(true); err != nil {
 		return err
-	}
-	if a.syncedSize < a.size {
-		if err := a.syncFile(); err != nil {
-			return err
-		}
 	}
 	m := a.manifest.withIncr(a.sw.info)
 	if err := a.writeManifest(m); err != nil {
@@ -495,7 +482,6 @@ func (r *rewriting) finish(base FileInfo) error {
 		if back != nil {
 			a.o.Log.Warn("There is a whole append-only file again.")
 		}
-		go a.tellSynced()
 	}
 	return nil
 }
@@ -516,5 +502,7 @@ func (a *AOF) dropHistory() {
 		a.o.Log.Warn("Can't write the append-only file's manifest", "err", err)
 		return
 	}
+	a.acquire()
 	a.manifest = m
+	a.release()
 }
