@@ -23,9 +23,7 @@ type sample struct {
 // FAIL, the failover when its replica owns its slots.
 func measure(seed uint64, nodes int, T cluster.Millis) (s sample, err error) {
 	w := newWorld(seed, Options{Nodes: nodes, Faults: []string{}})
-	ports := w.cfg.Ports
-	w.cfg = cluster.DefaultSettings()
-	w.cfg.Ports, w.cfg.ReuseMessages, w.cfg.NodeTimeout = ports, true, T
+	w.defaultSettings(T)
 	primaries := max(nodes/2, 3)
 	w.createShards(primaries)
 	w.runUntil(w.now+60*second, w.checker.agreed)

@@ -186,9 +186,7 @@ func (s *scenario) begin(trace *os.File) {
 		opt.Trace = trace
 	}
 	w := newWorld(s.seed, opt)
-	ports, reuse := w.cfg.Ports, w.cfg.ReuseMessages
-	w.cfg = cluster.DefaultSettings()
-	w.cfg.Ports, w.cfg.ReuseMessages, w.cfg.NodeTimeout = ports, reuse, s.timeout
+	w.defaultSettings(s.timeout)
 	s.w, s.owner = w, map[cluster.NodeID]int{}
 	all := w.nodes
 	for c := range s.clusters {

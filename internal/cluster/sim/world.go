@@ -112,16 +112,21 @@ func Run(seed uint64, opt Options) Result {
 	return w.res
 }
 
+// defaultSettings makes the settings those of a new server, but for the node timeout.
+func (w *World) defaultSettings(timeout cluster.Millis) {
+	w.cfg = cluster.DefaultSettings()
+	w.cfg.ReuseMessages = true
+	w.cfg.NodeTimeout = timeout
+	w.cfg.Ports = cluster.Addr{Port: clientPort, BusPort: busPort}
+}
+
 func newWorld(seed uint64, opt Options) *World {
 	w := &World{
 		opt: opt, seed: seed, rnd: rand.New(rand.NewPCG(seed, 0x736b65696e)),
 		byIP: map[string]*node{}, hash: 14695981039346656037,
 	}
 	w.res.Seed = seed
-	w.cfg = cluster.DefaultSettings()
-	w.cfg.ReuseMessages = true
-	w.cfg.NodeTimeout = cluster.Millis(1500 + w.rnd.IntN(3500))
-	w.cfg.Ports = cluster.Addr{Port: clientPort, BusPort: busPort}
+	w.defaultSettings(cluster.Millis(1500 + w.rnd.IntN(3500)))
 	w.cfg.RequireFullCoverage = !w.chance(6)
 	w.cfg.AllowReplicaMigration = !w.chance(6)
 	w.cfg.SlotlessFailover = !w.chance(6)
