@@ -267,6 +267,11 @@ func (a *AOF) setOut(p []byte) {
 func (a *AOF) syncFile() error {
 	upTo, off, size := a.written.Load(), a.writtenOff, a.size
 	slow := a.syncFrom.CompareAndSwap(0, a.nanos())
+	if slow { // who waits for the write only has what it needs
+		a.mu.Lock()
+		a.free.Broadcast()
+		a.mu.Unlock()
+	}
 	err := a.f.Sync()
 	if slow {
 		a.syncFrom.Store(0)
