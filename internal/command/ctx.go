@@ -310,10 +310,14 @@ func (c *Ctx) ExpireObj(o *store.Obj) {
 // their time has come.
 const reapBatch = 256
 
-// ReapFields deletes fields of a hash whose time has come, where this command may,
-// tells the log and notes the event; a hash that becomes empty is deleted, and o
-// is then on no key. Without more ado it returns for what is no such hash.
-func (c *Ctx) ReapFields(o *store.Obj) {
+// ReapFields deletes fields of a hash whose time has come, where this command may:
+// some of them, and all those in named. It tells the log and notes the event; a
+// hash that becomes empty is deleted, and o is then on no key. Without more ado it
+// returns for what is no such hash.
+//
+// A command that writes names its fields. Those who take the log see a field until
+// they are told that it is gone, and would change what is not there here.
+func (c *Ctx) ReapFields(o *store.Obj, named [][]byte) {
 	if !o.Exists() || !o.Encoding().FieldsExpire() || c.Expire != ExpireDelete {
 		return
 	}
@@ -323,7 +327,7 @@ func (c *Ctx) ReapFields(o *store.Obj) {
 	key := append([]byte(nil), o.Key()...)
 	slot, db := o.Slot(), o.DB()
 	db.Write(o)
-	n, empty := o.ReapFields(c.Now, reapBatch, func(field []byte) {
+	n, empty := o.ReapFields(c.Now, reapBatch, named, func(field []byte) {
 		if c.LogOn {
 			c.Effects = resp.AppendCommand(c.Effects, []byte("HDEL"), key, field)
 			c.NEffects++
@@ -342,7 +346,7 @@ func (c *Ctx) ExpireDue(o *store.Obj) {
 	if o.Expired(c.Now) {
 		c.ExpireObj(o)
 	} else {
-		c.ReapFields(o)
+		c.ReapFields(o, nil)
 	}
 }
 

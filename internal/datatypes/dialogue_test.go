@@ -305,25 +305,36 @@ func (w *world) outcome(sorted bool) string {
 	return show(decode(w.t, w.c.Buf), sorted)
 }
 
-// effects tells what the engine would propagate and notify.
-func (w *world) effects() (lines []string) {
+// propagated returns the commands that the engine would propagate.
+func (w *world) propagated() (cmds [][][]byte) {
 	c := &w.c
-	log := c.Effects
+	log := bytes.Clone(c.Effects)
 	if !c.NoVerbatim && c.Dirty != 0 {
 		log = resp.AppendCommand(log, c.Argv...)
 	}
 	for rd := resp.NewReader(bytes.NewReader(log)); ; {
 		r, err := rd.Next()
 		if err != nil {
-			break
+			return cmds
 		}
-		var words []string
+		var argv [][]byte
 		for _, e := range r.Elems {
-			words = append(words, quoteWord(string(e.Str)))
+			argv = append(argv, e.Str)
+		}
+		cmds = append(cmds, argv)
+	}
+}
+
+// effects tells what the engine would propagate and notify.
+func (w *world) effects() (lines []string) {
+	for _, argv := range w.propagated() {
+		var words []string
+		for _, a := range argv {
+			words = append(words, quoteWord(string(a)))
 		}
 		lines = append(lines, "=> "+strings.Join(words, " "))
 	}
-	for _, ch := range c.Changes {
+	for _, ch := range w.c.Changes {
 		lines = append(lines, "=! "+ch.Event+" "+quoteWord(string(ch.Key)))
 	}
 	return lines

@@ -93,17 +93,18 @@ func findHash(c *command.Ctx, o *store.Obj) bool {
 	if !c.Typed(o, store.Hash_) {
 		return false
 	}
-	c.ReapFields(o)
+	c.ReapFields(o, nil)
 	return true
 }
 
-// writeHash is FindWrite for a hash; false, having replied, for another type.
+// writeHash is FindWrite for a hash; false, having replied, for another type. A
+// field that is an argument and whose time has come is gone then.
 func writeHash(c *command.Ctx, o *store.Obj) bool {
 	c.FindWrite(1, o)
 	if !c.Typed(o, store.Hash_) {
 		return false
 	}
-	c.ReapFields(o)
+	c.ReapFields(o, c.Argv[2:]) // more than the fields, which does no harm
 	return true
 }
 

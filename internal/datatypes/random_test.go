@@ -10,7 +10,6 @@ import (
 
 	"github.com/skeindb/skein/internal/command"
 	"github.com/skeindb/skein/internal/ds"
-	"github.com/skeindb/skein/internal/resp"
 	"github.com/skeindb/skein/internal/store"
 )
 
@@ -87,6 +86,19 @@ func (w *world) dump(now int64) string {
 					lines = append(lines, fmt.Sprintf("%s %s", f, v))
 					return true
 				})
+			case o.Encoding() == store.HashtableTTL:
+				ttlTable(o).Each(func(f, v []byte, at int64) bool {
+					lines = append(lines, fmt.Sprintf("%s %s until %d", f, v, at))
+					return true
+				})
+			case o.Encoding() == store.ListpackTTL:
+				for it := ds.LP(o.Bytes()).Iter(); it.Next(); {
+					line := append(it.Elem().Append(nil), ' ')
+					it.Next()
+					line = append(it.Elem().Append(line), " until "...)
+					it.Next()
+					lines = append(lines, string(it.Elem().Append(line)))
+				}
 			case o.Type() == store.Hash_ || o.Type() == store.ZSet && o.Encoding() == store.Listpack:
 				p := ds.LP(o.Bytes())
 				for off := p.First(); off >= 0; off = p.Next(p.Next(off)) {
@@ -161,22 +173,11 @@ func TestEffectsRebuildTheData(t *testing.T) {
 		if n := spec.Full; c.Failed != (reply.Err() != nil) {
 			t.Fatalf("%s: Failed is %v at reply %s of %q", n, c.Failed, show(reply, false), argv)
 		}
-		log := c.Effects
-		if !c.NoVerbatim && c.Dirty != 0 {
-			if spec.Flags&command.Write == 0 {
-				t.Fatalf("%q changes data, but is no write command", argv)
-			}
-			log = resp.AppendCommand(bytes.Clone(log), argv...)
+		log := w.propagated()
+		if !c.NoVerbatim && c.Dirty != 0 && spec.Flags&command.Write == 0 {
+			t.Fatalf("%q changes data, but is no write command", argv)
 		}
-		for rd := resp.NewReader(bytes.NewReader(log)); ; {
-			r, err := rd.Next()
-			if err != nil {
-				break
-			}
-			var args [][]byte
-			for _, e := range r.Elems {
-				args = append(args, e.Str)
-			}
+		for _, args := range log {
 			if err := decode(t, replica.run(args...)).Err(); err != nil {
 				t.Fatalf("the replica refuses %q, the effect of %q: %v", args, argv, err)
 			}

@@ -24,8 +24,8 @@ type ExpireCursor struct {
 
 // ExpireStep goes on with a sweep of the slot for keys that have expired, and
 // hashes of which fields have, calling expire (which deletes them, of many fields
-// perhaps some) for at most about max of them, and reports whether the sweep of the slot is complete. The lock may be released
-// between steps.
+// perhaps some) for at most about max of them, and reports whether the sweep of
+// the slot is complete. The lock may be released between steps.
 func (db *DB) ExpireStep(slot uint16, now int64, c *ExpireCursor, max int, expire func(o *Obj)) (done bool) {
 	s := db.slot(slot)
 	h := db.st.Heap
@@ -88,15 +88,16 @@ func (c *ExpireCursor) saw(at int64) {
 	}
 }
 
-// ReapFields deletes up to max fields of a hash whose time has come, calling fn
-// with each before, in the order of their times. The key stays, even if no field
-// does; empty says so. DB.Write is the caller's.
-func (o *Obj) ReapFields(now int64, max int, fn func(field []byte)) (n int, empty bool) {
+// ReapFields deletes up to max fields of a hash whose time has come, in the order
+// of their times, and those in named whose time has. It calls fn with each.
+// The key stays, even if no field does; empty says so. DB.Write is the caller's.
+func (o *Obj) ReapFields(now int64, max int, named [][]byte, fn func(field []byte)) (n int, empty bool) {
+	due := func() bool {
+		at := o.FieldTime()
+		return at != 0 && at <= now
+	}
 	var text [20]byte
-	for ; n < max; n++ {
-		if at := o.FieldTime(); at == 0 || at > now {
-			break
-		}
+	for ; n < max && due(); n++ {
 		if o.Encoding() == ListpackTTL {
 			p := ds.LP(o.Bytes())
 			if e := p.Get(p.First()); e.IsInt {
@@ -112,6 +113,12 @@ func (o *Obj) ReapFields(now int64, max int, fn func(field []byte)) (n int, empt
 		fn(field)
 		t.Delete(field)
 	}
+	for i := 0; i < len(named) && due(); i++ {
+		if field := named[i]; o.reapField(now, field) {
+			fn(field)
+			n++
+		}
+	}
 	if n == 0 {
 		return 0, false
 	}
@@ -124,6 +131,18 @@ func (o *Obj) ReapFields(now int64, max int, fn func(field []byte)) (n int, empt
 		o.SettleFields()
 	}
 	return n, empty
+}
+
+// reapField deletes a field if its time has come; field is no view of the hash.
+func (o *Obj) reapField(now int64, field []byte) bool {
+	if o.Encoding() == ListpackTTL {
+		p := ds.LP(o.Bytes())
+		_, _, time := p.FindTriplet(field)
+		return time >= 0 && p.Get(time).Int != 0 && p.Get(time).Int <= now && ds.LPDeleteTriplet(o, field)
+	}
+	t := ds.OpenTTLTable(o.Arena(), o.Bytes())
+	_, at, _ := t.Get(field)
+	return at != 0 && at <= now && t.Delete(field)
 }
 
 // SettleFields gives a hash of which no field expires any more the encoding it
