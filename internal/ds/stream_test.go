@@ -325,6 +325,14 @@ func FuzzStreamNode(f *testing.F) {
 		if err := s.Check(); err != nil {
 			t.Fatal(err)
 		}
+		for _, id := range ids[live/2:] {
+			if s.Delete(id); s.Has(id) {
+				t.Fatalf("%v is still there", id)
+			}
+		}
+		if err := s.Check(); err != nil {
+			t.Fatal(err)
+		}
 		s.Free()
 		if used := a.Used(); used != 0 {
 			t.Fatalf("%d bytes leaked", used)

@@ -135,9 +135,8 @@ func ValidateStreamNode(node []byte, base StreamID, fn func(id StreamID, deleted
 	}
 	var sawLive, sawDeleted int64
 	for it.Next() {
-		e := it.Elem()
-		flags, ok := e.AsInt()
-		if !ok || flags < 0 || flags > streamDeleted|streamSameFields {
+		flags := node[it.Offset()] // an integer of one byte, as Stream.mark wants it
+		if flags > streamDeleted|streamSameFields {
 			return "bad flags"
 		}
 		id := StreamID{Ms: base.Ms + uint64(number()), Seq: base.Seq + uint64(number())}
