@@ -130,11 +130,7 @@ func (t idTree) seek(path *idPath, key StreamID) {
 
 // get returns the value of a key.
 func (t idTree) get(key StreamID) (ref mem.Ref, ok bool) {
-	if t.root() == 0 {
-		return 0, false
-	}
-	it := t.ceiling(key)
-	if it.valid() && it.key() == key {
+	if it := t.ceiling(key); it.valid() && it.key() == key {
 		return it.ref(), true
 	}
 	return 0, false
@@ -338,15 +334,21 @@ func (t idTree) last() idIter {
 	return idIter{t, r, int(t.node(r).count) - 1}
 }
 
-// ceiling returns an iterator at the first entry that is not before key.
-func (t idTree) ceiling(key StreamID) idIter {
+// near returns an iterator at the place that seek finds, which may be the end of a
+// leaf.
+func (t idTree) near(key StreamID) idIter {
 	if t.root() == 0 {
 		return idIter{t: t}
 	}
 	var path idPath
 	t.seek(&path, key)
-	it := idIter{t, path.leaf, path.pos}
-	if it.pos == it.nodeLen() {
+	return idIter{t, path.leaf, path.pos}
+}
+
+// ceiling returns an iterator at the first entry that is not before key.
+func (t idTree) ceiling(key StreamID) idIter {
+	it := t.near(key)
+	if it.valid() && it.pos == it.nodeLen() {
 		it.leaf, it.pos = t.node(it.leaf).next, 0
 	}
 	return it
@@ -354,13 +356,8 @@ func (t idTree) ceiling(key StreamID) idIter {
 
 // floor returns an iterator at the last entry that is not after key.
 func (t idTree) floor(key StreamID) idIter {
-	if t.root() == 0 {
-		return idIter{t: t}
-	}
-	var path idPath
-	t.seek(&path, key)
-	it := idIter{t, path.leaf, path.pos}
-	if it.pos == it.nodeLen() || it.key() != key {
+	it := t.near(key)
+	if it.valid() && (it.pos == it.nodeLen() || it.key() != key) {
 		it.prev()
 	}
 	return it

@@ -142,20 +142,20 @@ func (s Stream) newNode(pairs [][]byte) mem.Ref {
 	}
 	r := s.a.Alloc(s.a.Shard, room, mem.Nodes)
 	b := s.a.Region()[r:]
-	elems := 3 + n + 1 + entryHead + n + 1
 	binary.LittleEndian.PutUint32(b, uint32(w.off))
-	binary.LittleEndian.PutUint16(b[4:], uint16(min(elems, lpCountUnknown)))
+	binary.LittleEndian.PutUint16(b[4:], uint16(min(w.n, lpCountUnknown)))
 	b[w.off-1] = lpEnd
 	p := lpWriter{p: b[:w.off], off: lpHeader}
 	streamNewNode(&p, pairs, n)
 	return r
 }
 
-// lpWriter takes elements in order: without p it adds up their sizes in off, with
-// p it writes them there.
+// lpWriter takes elements in order and counts them: without p it adds up their
+// sizes in off, with p it writes them there.
 type lpWriter struct {
 	p   []byte
 	off int
+	n   int
 }
 
 func (w *lpWriter) put(e *lpEnc) {
@@ -163,6 +163,7 @@ func (w *lpWriter) put(e *lpEnc) {
 		e.put(w.p[w.off:])
 	}
 	w.off += e.size()
+	w.n++
 }
 
 func (w *lpWriter) int(v int) {
@@ -225,18 +226,12 @@ func (s Stream) appendTo(at *idIter, h *streamHead, id StreamID, pairs [][]byte)
 	ms, seq := int(id.Ms-base.Ms), int(id.Seq-base.Seq)
 	var w lpWriter
 	streamAddEntry(&w, ms, seq, pairs, same)
-	p = s.setCount(at, LP(p).First(), h.live+1)
+	p = s.setCount(at, lpHeader, h.live+1)
 	end := len(p) - 1
 	p = s.splice(at, end, 0, w.off)
 	put := lpWriter{p: p, off: end}
 	streamAddEntry(&put, ms, seq, pairs, same)
-	elems := entryHead + 1 + len(pairs)
-	if same {
-		elems -= len(pairs) / 2
-	} else {
-		elems++
-	}
-	lpFix(p, elems)
+	lpFix(p, put.n)
 }
 
 // setCount replaces the integer at off, which is not negative, in the node that
@@ -435,12 +430,6 @@ func (x *StreamPairs) Next() (field, value Elem, ok bool) {
 	value = x.p.Get(x.value)
 	x.value = x.p.After(x.value)
 	return field, value, true
-}
-
-// Has reports whether there is a live entry with that id.
-func (s Stream) Has(id StreamID) bool {
-	it := s.Range(id, id, false)
-	return it.Next()
 }
 
 // edge returns the first or last live id, 0-0 if there is none.

@@ -89,8 +89,22 @@ func (l nameList) find(name []byte) (i int, ok bool) {
 	return lo, false
 }
 
-// insert makes a record for name at place i; what is before the name is zero.
-func (l nameList) insert(i int, name []byte) mem.Ref {
+// get returns the record of name.
+func (l nameList) get(name []byte) (r mem.Ref, ok bool) {
+	i, ok := l.find(name)
+	if ok {
+		r = l.at(i)
+	}
+	return r, ok
+}
+
+// add makes a record for name; what is before the name is zero. false if there is
+// one.
+func (l nameList) add(name []byte) (rec mem.Ref, ok bool) {
+	i, exists := l.find(name)
+	if exists {
+		return 0, false
+	}
 	n := l.len()
 	old := l.ref()
 	if old == 0 || n == int(binary.LittleEndian.Uint32(l.a.Region()[old+4:])) {
@@ -104,14 +118,14 @@ func (l nameList) insert(i int, name []byte) mem.Ref {
 		binary.LittleEndian.PutUint32(b[4:], uint32(room))
 		binary.LittleEndian.PutUint64(l.hdr, uint64(r))
 	}
-	rec := l.a.AllocZero(l.a.Shard, l.nameOff+len(name), mem.Nodes)
+	rec = l.a.AllocZero(l.a.Shard, l.nameOff+len(name), mem.Nodes)
 	b := l.a.Region()[rec:]
 	binary.LittleEndian.PutUint64(b, uint64(len(name)))
 	copy(b[l.nameOff:], name)
 	copy(l.slot(i + 1)[:8*(n-i)], l.slot(i)[:8*(n-i)])
 	binary.LittleEndian.PutUint64(l.slot(i), uint64(rec))
 	binary.LittleEndian.PutUint32(l.a.Region()[l.ref():], uint32(n+1))
-	return rec
+	return rec, true
 }
 
 // drop frees the record at place i.
@@ -167,25 +181,19 @@ func (s Stream) GroupAt(i int) StreamGroup { return StreamGroup{s, s.groups().at
 
 // Group finds a group.
 func (s Stream) Group(name []byte) (g StreamGroup, ok bool) {
-	l := s.groups()
-	i, ok := l.find(name)
-	if !ok {
-		return g, false
-	}
-	return StreamGroup{s, l.at(i)}, true
+	ref, ok := s.groups().get(name)
+	return StreamGroup{s, ref}, ok
 }
 
 // CreateGroup makes a group; false if there is one of that name.
 func (s Stream) CreateGroup(name []byte, last StreamID, entriesRead int64) (g StreamGroup, ok bool) {
-	l := s.groups()
-	i, exists := l.find(name)
-	if exists {
-		return g, false
+	ref, ok := s.groups().add(name)
+	g = StreamGroup{s, ref}
+	if ok {
+		g.SetLast(last)
+		g.SetEntriesRead(entriesRead)
 	}
-	g = StreamGroup{s, l.insert(i, name)}
-	g.SetLast(last)
-	g.SetEntriesRead(entriesRead)
-	return g, true
+	return g, ok
 }
 
 // DestroyGroup removes a group with its consumers and pending entries.
@@ -237,26 +245,20 @@ func (g StreamGroup) ConsumerAt(i int) StreamConsumer {
 
 // Consumer finds a consumer.
 func (g StreamGroup) Consumer(name []byte) (c StreamConsumer, ok bool) {
-	l := g.consumers()
-	i, ok := l.find(name)
-	if !ok {
-		return c, false
-	}
-	return StreamConsumer{g, l.at(i)}, true
+	ref, ok := g.consumers().get(name)
+	return StreamConsumer{g, ref}, ok
 }
 
 // CreateConsumer makes a consumer that was seen at seenMs and never active; false
 // if there is one of that name.
 func (g StreamGroup) CreateConsumer(name []byte, seenMs int64) (c StreamConsumer, ok bool) {
-	l := g.consumers()
-	i, exists := l.find(name)
-	if exists {
-		return c, false
+	ref, ok := g.consumers().add(name)
+	c = StreamConsumer{g, ref}
+	if ok {
+		c.SetSeen(seenMs)
+		c.SetActive(-1)
 	}
-	c = StreamConsumer{g, l.insert(i, name)}
-	c.SetSeen(seenMs)
-	c.SetActive(-1)
-	return c, true
+	return c, ok
 }
 
 // DeleteConsumer removes a consumer with its pending entries and returns how many
@@ -409,7 +411,6 @@ type PendingIter struct {
 
 func (it *PendingIter) Valid() bool { return it.it.valid() }
 func (it *PendingIter) Next()       { it.it.next() }
-func (it *PendingIter) Prev()       { it.it.prev() }
 func (it *PendingIter) Pending() StreamPending {
 	return StreamPending{it.g, it.it.ref(), it.it.key()}
 }
