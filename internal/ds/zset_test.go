@@ -316,7 +316,9 @@ func TestZSetMemory(t *testing.T) {
 		if err := z.Check(); err != nil || z.Len() != n/10 {
 			t.Fatalf("%d members left, %v", z.Len(), err)
 		}
-		if used := z.MemUsed(); used > 1_300_000 {
+		// 1.24 MB usually, but the seed of the process decides how full the
+		// table's pages are: in 300 processes 1.38 MB at most.
+		if used := z.MemUsed(); used > 1_700_000 {
 			t.Errorf("%s: %d bytes for %d members after deletions", order, used, n/10)
 		}
 		z.Free()
