@@ -82,10 +82,5 @@ func TestUnassignedSlot(t *testing.T) {
 		}
 	}
 	n.Must("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
-	proc.Wait(t, proc.Patience, "a cluster of one", func() string {
-		if _, err := n.Do("SET", "foo", "1"); err != nil {
-			return err.Error()
-		}
-		return ""
-	})
+	n.WaitSet("foo", "1")
 }

@@ -134,12 +134,7 @@ func TestDataAgainstSlots(t *testing.T) {
 	const slot = "12182" // of foo
 	n := proc.StartNode(t, proc.Skein(t), proc.ClusterArgs()...)
 	n.Must("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-	proc.Wait(t, proc.Patience, "service", func() string {
-		if _, err := n.Do("SET", "foo", "1"); err != nil {
-			return err.Error()
-		}
-		return ""
-	})
+	n.WaitSet("foo", "1")
 	n.Must("SAVE")
 	n.Stop()
 	conf, err := os.ReadFile(n.Path("nodes.conf"))

@@ -22,12 +22,7 @@ func TestMemoryPerKey(t *testing.T) {
 	}
 	n := proc.StartNode(t, proc.Skein(t), proc.ClusterArgs()...)
 	n.Must("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
-	proc.Wait(t, proc.Patience, "a cluster of one", func() string {
-		if _, err := n.Do("SET", "foo", "1"); err != nil {
-			return err.Error()
-		}
-		return ""
-	})
+	n.WaitSet("foo", "1")
 	n.Must("FLUSHALL")
 	for _, empty := range []string{"FLUSHALL", "UNLINK"} {
 		n.Must("MEMORY", "PURGE")

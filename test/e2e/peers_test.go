@@ -576,12 +576,7 @@ func TestManualFailoverAborts(t *testing.T) {
 	t.Parallel()
 	n := startNode(t, 15000) // the timeout is the default, 5 s
 	ownSlots(n, 1, forged.Slots(0, cluster.SlotCount-1))
-	proc.Wait(t, proc.Patience, "service", func() string {
-		if _, err := n.Do("SET", "k", "0"); err != nil {
-			return err.Error()
-		}
-		return ""
-	})
+	n.WaitSet("k", "0")
 	r := forged.New(t, "r")
 	meet(n, r)
 	var self, shard cluster.NodeID

@@ -115,12 +115,7 @@ func TestStalePrimaryDoesNotTakeSlotsBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		proc.Wait(t, proc.Patience, heir.String()+" serves", func() string {
-			if _, err := heir.Do("SET", "{foo}new", "1"); err != nil {
-				return err.Error()
-			}
-			return ""
-		})
+		heir.WaitSet("{foo}new", "1")
 		stale := regexp.MustCompile(`(?m)^(`+id+` .* )\d+( connected)`).ReplaceAll(text, []byte("${1}1000$2"))
 		stale = regexp.MustCompile(`currentEpoch \d+`).ReplaceAll(stale, []byte("currentEpoch 1000"))
 		if strings.Count(string(stale), "1000") < 2 || strings.Contains(string(stale), "myself,slave") {
@@ -166,12 +161,7 @@ func TestCrashDetectionRefused(t *testing.T) {
 
 	start := time.Now()
 	victim.Signal(syscall.SIGSTOP)
-	proc.Wait(t, proc.Patience, heir.String()+" serves", func() string {
-		if _, err := heir.Do("SET", "{foo}k", "2"); err != nil {
-			return err.Error()
-		}
-		return ""
-	})
+	heir.WaitSet("{foo}k", "2")
 	if took := time.Since(start); took < proc.NodeTimeout {
 		t.Errorf("a frozen node was replaced after %v, want at least %v", took, proc.NodeTimeout)
 	}

@@ -328,12 +328,7 @@ func TestServiceWhenDown(t *testing.T) {
 	want("1", "GET", "bar")
 	want("CLUSTERDOWN The cluster is down and only accepts read commands", "SET", "bar", "2")
 	n.Must("CONFIG", "SET", "cluster-allow-reads-when-down", "no", "cluster-require-full-coverage", "no")
-	proc.Wait(t, proc.Patience, "writes without full coverage", func() string { // a primary just started holds back for two seconds
-		if _, err := n.Do("SET", "bar", "2"); err != nil {
-			return err.Error()
-		}
-		return ""
-	})
+	n.WaitSet("bar", "2") // a primary just started holds back for two seconds
 	n.Must("CONFIG", "SET", "cluster-require-full-coverage", "yes")
 	want("CLUSTERDOWN The cluster is down", "GET", "bar")
 

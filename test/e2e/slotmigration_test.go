@@ -538,12 +538,7 @@ func TestSlotMigrationCommands(t *testing.T) {
 		t.Errorf("a slot that is being migrated: %v", err)
 	}
 	from.Must("CLUSTER", "SETSLOT", slot, "STABLE")
-	proc.Wait(t, proc.Patience, "the slot in one piece", func() string {
-		if _, err := from.Do("SET", "{"+tag+"}x", 1); err != nil {
-			return err.Error()
-		}
-		return ""
-	})
+	from.WaitSet("{"+tag+"}x", 1)
 
 	migrate(from, other, slot, slot)
 	if j := waitJob(t, from, "failed"); !strings.Contains(j["message"], "unknown subcommand") {

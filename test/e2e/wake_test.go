@@ -44,12 +44,7 @@ func TestWokenPrimaryAcknowledgesNothing(t *testing.T) {
 	for i, conn := range conns {
 		fmt.Fprint(conn, strings.Repeat(fmt.Sprintf("SET {foo}lost:%d 1\r\n", i), depth))
 	}
-	proc.Wait(t, proc.Patience, "election of "+heir.String(), func() string {
-		if _, err := heir.Do("SET", "{foo}x", "after"); err != nil {
-			return err.Error()
-		}
-		return ""
-	})
+	heir.WaitSet("{foo}x", "after")
 	sleeper.Signal(syscall.SIGCONT)
 	told := map[string]int{}
 	for _, conn := range conns {

@@ -92,12 +92,7 @@ func (l *layout) kill() {
 	l.t.Helper()
 	digest := l.top.Digest()
 	l.top.Kill()
-	took := proc.Wait(l.t, proc.Patience, l.sub.String()+" serves", func() string {
-		if _, err := l.sub.Do("SET", l.tag+"after", "1"); err != nil {
-			return err.Error()
-		}
-		return ""
-	})
+	took := l.sub.WaitSet(l.tag+"after", "1")
 	l.t.Logf("%s serves %v after %s was killed", l.sub, took.Round(10*time.Millisecond), l.top)
 	if took > failoverLimit {
 		l.t.Errorf("%s serves %v after %s was killed, want at most %v", l.sub, took, l.top, failoverLimit)
@@ -162,12 +157,7 @@ func TestMixedForcedFailover(t *testing.T) {
 		for _, form := range []string{"FORCE", "TAKEOVER"} {
 			l.top.Signal(syscall.SIGSTOP)
 			l.sub.Must("CLUSTER", "FAILOVER", form)
-			took := proc.Wait(t, proc.Patience, l.sub.String()+" serves", func() string {
-				if _, err := l.sub.Do("SET", l.tag+"forced", form); err != nil {
-					return err.Error()
-				}
-				return ""
-			})
+			took := l.sub.WaitSet(l.tag+"forced", form)
 			t.Logf("%s serves %v after FAILOVER %s", l.sub, took.Round(time.Millisecond), form)
 			if took > proc.NodeTimeout {
 				t.Errorf("%s serves %v after FAILOVER %s, want less than the node timeout", l.sub, took, form)
@@ -211,8 +201,9 @@ func TestMixedForgetAndReset(t *testing.T) {
 					}
 				}
 				for _, n := range others {
-					if slices.ContainsFunc(peers(n), func(p proc.Peer) bool { return p.ID == id }) {
-						return fmt.Sprintf("%s knows it", n)
+					peers, err := n.Peers()
+					if err != nil || slices.ContainsFunc(peers, func(p proc.Peer) bool { return p.ID == id }) {
+						return fmt.Sprintf("%s knows %v, %v", n, peers, err)
 					}
 				}
 				return ""
@@ -226,15 +217,10 @@ func TestMixedForgetAndReset(t *testing.T) {
 				l.sub.Must("CLUSTER", "RESET", "HARD")
 			}
 			l.sub.Must("CLUSTER", "MEET", "127.0.0.1", l.top.Port)
-			known(t, len(l.Nodes), l.Nodes...)
+			proc.WaitKnown(t, len(l.Nodes), l.Nodes...)
 			follow(t, l.sub, l.top)
 			inStep(t, l.top, l.sub)
 			l.WaitHealthy(proc.Patience)
 		}
 	})
-}
-
-func peers(n *proc.Node) []proc.Peer {
-	p, _ := n.Peers()
-	return p
 }

@@ -119,7 +119,7 @@ type subject struct {
 }
 
 // do runs a command line; <me> and <peer> in it are the ids of the node and its
-// primary, ” is the empty string.
+// primary, two apostrophes are the empty string.
 func (s *subject) do(line string) string {
 	args := strings.Fields(line)
 	for i, a := range args {
@@ -215,24 +215,15 @@ func fresh(t *testing.T, p proc.Program, proto int) *subject {
 	return s
 }
 
-// serve gives a node all slots and waits until it serves them.
+// serve gives a node all slots.
 func serve(n *proc.Node) {
 	n.Must("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
-}
-
-func waitServes(t *testing.T, n *proc.Node) {
-	proc.Wait(t, proc.Patience, n.String()+" serves", func() string {
-		if _, err := n.Do("SET", "foo", "bar"); err != nil {
-			return err.Error()
-		}
-		return ""
-	})
 }
 
 func primary(t *testing.T, p proc.Program, proto int) *subject {
 	n := startMember(t, p)
 	serve(n)
-	waitServes(t, n)
+	n.WaitSet("foo", "bar")
 	n.Must("SET", "{foo}2", "x")
 	n.Must("CONFIG", "RESETSTAT")
 	s := newSubject(t, n, proto)
@@ -254,7 +245,7 @@ func replica(t *testing.T, p proc.Program, proto int) *subject {
 		}
 		return ""
 	})
-	waitServes(t, top)
+	top.WaitSet("foo", "bar")
 	proc.Wait(t, proc.Patience, "both know each other", func() string {
 		if i := n.Info("replication"); i["master_link_status"] != "up" {
 			return "link " + i["master_link_status"]

@@ -51,7 +51,7 @@ func TestMessageCounters(t *testing.T) {
 		serve(skein)
 		skein.Must("CLUSTER", "MEET", "127.0.0.1", real.Port)
 		follow(t, real, skein)
-		waitServes(t, skein)
+		skein.WaitSet("foo", "bar")
 		inStep(t, skein, real)
 		stateOK(t, skein, real)
 		for range 3 {
@@ -65,7 +65,7 @@ func TestMessageCounters(t *testing.T) {
 		want := []string{"ping", "pong", "publish", "auth-req", "auth-ack", "mfstart", "publishshard"}
 		proc.Wait(t, proc.Patience, "counters to agree", func() string {
 			for _, pair := range [][2]*proc.Node{{skein, real}, {real, skein}} {
-				sent, received := messages(pair[0], "sent"), messages(pair[1], "received")
+				sent, received := messages(t, pair[0], "sent"), messages(t, pair[1], "received")
 				if !maps.Equal(sent, received) {
 					return fmt.Sprintf("%s sent %v, %s received %v", pair[0], sent, pair[1], received)
 				}
@@ -79,10 +79,10 @@ func TestMessageCounters(t *testing.T) {
 		})
 		third := startMember(t, r.Program(t))
 		skein.Must("CLUSTER", "MEET", "127.0.0.1", third.Port)
-		known(t, 3, skein, real, third)
+		proc.WaitKnown(t, 3, skein, real, third)
 		third.Kill()
 		proc.Wait(t, proc.Patience, "FAIL to be told", func() string {
-			if sent, received := messages(skein, "sent")["fail"], messages(real, "received")["fail"]; received != 1 || sent != 1 && sent != 2 {
+			if sent, received := messages(t, skein, "sent")["fail"], messages(t, real, "received")["fail"]; received != 1 || sent != 1 && sent != 2 {
 				return fmt.Sprintf("sent %d, received %d, want 1 (and one to the dead, if there still is a link) and 1", sent, received)
 			}
 			return ""
@@ -92,7 +92,8 @@ func TestMessageCounters(t *testing.T) {
 
 // messages are the counters of CLUSTER INFO by type; the total has to be their
 // sum.
-func messages(n *proc.Node, direction string) map[string]int {
+func messages(t *testing.T, n *proc.Node, direction string) map[string]int {
+	t.Helper()
 	info, err := n.ClusterInfo()
 	if err != nil {
 		return nil
@@ -106,7 +107,7 @@ func messages(n *proc.Node, direction string) map[string]int {
 		}
 	}
 	if total := info["cluster_stats_messages_"+direction]; total != strconv.Itoa(sum) {
-		panic(fmt.Sprintf("%s: total %s of %v", n, total, counts))
+		t.Fatalf("%s: %s in all %s, by type %v", n, direction, total, counts)
 	}
 	return counts
 }
@@ -117,7 +118,7 @@ func TestLinkBuffers(t *testing.T) {
 	skein, real := startMember(t, proc.Skein(t)), startMember(t, proc.Redis7.Program(t))
 	skein.Must("CONFIG", "SET", "cluster-node-timeout", 60000) // the links must live
 	skein.Must("CLUSTER", "MEET", "127.0.0.1", real.Port)
-	known(t, 2, skein, real)
+	proc.WaitKnown(t, 2, skein, real)
 	id := real.Text("CLUSTER", "MYID")
 	links := func() (used, allocated int64, events string) {
 		for _, l := range skein.Must("CLUSTER", "LINKS").([]any) {

@@ -19,26 +19,6 @@ func follow(t *testing.T, n, primary *proc.Node) {
 	})
 }
 
-// known waits until all nodes have n nodes in their tables, none in handshake,
-// with links to those that are alive.
-func known(t *testing.T, n int, nodes ...*proc.Node) {
-	t.Helper()
-	proc.Wait(t, proc.Patience, fmt.Sprintf("%d nodes known", n), func() string {
-		for _, node := range nodes {
-			peers, err := node.Peers()
-			if err != nil || len(peers) != n {
-				return fmt.Sprintf("%s knows %v, %v", node, peers, err)
-			}
-			for _, p := range peers {
-				if p.Is("handshake") || !p.Link && !p.Is("fail") && !p.Is("myself") {
-					return fmt.Sprintf("%s sees %+v", node, p)
-				}
-			}
-		}
-		return ""
-	})
-}
-
 // inStep waits until the replica has its primary's data, and both know it.
 func inStep(t *testing.T, primary, replica *proc.Node) {
 	t.Helper()
@@ -59,9 +39,9 @@ func inStep(t *testing.T, primary, replica *proc.Node) {
 }
 
 // failoverBy makes a replica take over from its primary in agreement with it.
-func failoverBy(t *testing.T, replica, primary *proc.Node, option ...any) {
+func failoverBy(t *testing.T, replica, primary *proc.Node) {
 	t.Helper()
-	replica.Must(append([]any{"CLUSTER", "FAILOVER"}, option...)...)
+	replica.Must("CLUSTER", "FAILOVER")
 	exchanged(t, replica, primary)
 }
 

@@ -32,20 +32,7 @@ func FormShards(t testing.TB, replicas []int, args ...string) *Cluster {
 	for _, node := range c.Nodes[1:] {
 		c.Nodes[0].Must("CLUSTER", "MEET", "127.0.0.1", node.Port)
 	}
-	Wait(t, Patience, "all nodes know each other", func() string {
-		for _, node := range c.Nodes {
-			peers, err := node.Peers()
-			if err != nil || len(peers) != total {
-				return fmt.Sprintf("%s knows %d of %d, %v", node, len(peers), total, err)
-			}
-			for _, p := range peers {
-				if p.Is("handshake") || !p.Link {
-					return fmt.Sprintf("%s: %v", node, p.Flags)
-				}
-			}
-		}
-		return ""
-	})
+	WaitKnown(t, total, c.Nodes...)
 	i := n
 	for k, r := range replicas {
 		for range r {
@@ -73,4 +60,24 @@ func FormShards(t testing.TB, replicas []int, args ...string) *Cluster {
 	})
 	c.WaitHealthy(Patience)
 	return c
+}
+
+// WaitKnown waits until each of the nodes has count nodes in its table, none in
+// handshake, with links to those that have not failed.
+func WaitKnown(t testing.TB, count int, nodes ...*Node) {
+	t.Helper()
+	Wait(t, Patience, fmt.Sprintf("%d nodes known", count), func() string {
+		for _, n := range nodes {
+			peers, err := n.Peers()
+			if err != nil || len(peers) != count {
+				return fmt.Sprintf("%s knows %v, %v", n, peers, err)
+			}
+			for _, p := range peers {
+				if p.Is("handshake") || !p.Link && !p.Is("fail") && !p.Is("myself") {
+					return fmt.Sprintf("%s sees %+v", n, p)
+				}
+			}
+		}
+		return ""
+	})
 }

@@ -229,6 +229,18 @@ func (n *Node) Must(args ...any) any {
 	return v
 }
 
+// WaitSet waits until the node takes SET key value: it serves the key as a primary.
+// It returns the time that it took.
+func (n *Node) WaitSet(key string, value any) time.Duration {
+	n.t.Helper()
+	return Wait(n.t, Patience, fmt.Sprintf("%s takes SET %s", n, key), func() string {
+		if _, err := n.Do("SET", key, value); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+}
+
 // Text is Must for a reply that is a string or a number.
 func (n *Node) Text(args ...any) string {
 	n.t.Helper()
