@@ -95,12 +95,11 @@ func New(t testing.TB, name string) *Peer {
 func Primary(t testing.TB, name string, epoch uint64, slots *cluster.SlotSet) *Peer {
 	t.Helper()
 	p := New(t, name)
-	p.Set(func(h *cluster.Message) { h.ConfigEpoch, h.Slots = epoch, slots })
-	p.epoch = max(p.epoch, epoch)
+	p.Set(func(h *cluster.Message) { h.ConfigEpoch, h.Slots, h.CurrentEpoch = epoch, slots, epoch })
 	return p
 }
 
-// Replica makes a peer that replicates another, or the node with an id and shard.
+// Replica makes a peer that replicates another, as that is now.
 func Replica(t testing.TB, name string, of *Peer) *Peer {
 	t.Helper()
 	p := New(t, name)
@@ -158,11 +157,13 @@ func (p *Peer) Deafen() {
 	}
 }
 
-// Stall makes it read nothing from its sockets until resume is called, so that
-// what it is sent piles up at the sender.
+// Stall makes it read nothing from its sockets until resume is called, at the
+// test's end at the latest, so that what it is sent piles up at the sender.
 func (p *Peer) Stall() (resume func()) {
 	p.gate.Lock()
-	return p.gate.Unlock
+	resume = sync.OnceFunc(p.gate.Unlock)
+	p.t.Cleanup(resume) // before that of New, whose Close waits for the readers
+	return resume
 }
 
 // Cut closes all connections that it has accepted.
@@ -311,14 +312,8 @@ func (p *Peer) Dial(bus int) {
 	go p.read(0, c)
 }
 
-// Meet introduces it to the node whose bus has that port, and returns when that
-// node knows it: has connected back, and has taken its header.
-func (p *Peer) Meet(bus int) {
-	p.t.Helper()
-	Meet(bus, p)
-}
-
-// Meet introduces several peers to one node at a time.
+// Meet introduces peers to the node whose bus has that port, all at once, and
+// returns when that node knows them: has connected back, and has taken their headers.
 func Meet(bus int, peers ...*Peer) {
 	marks := make([]int, len(peers))
 	for i, p := range peers {
@@ -399,12 +394,6 @@ func (p *Peer) Remote(i int) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.remote[i]
-}
-
-// Await waits for a message that fits, whenever it came.
-func (p *Peer) Await(what string, fits func(m *cluster.Message) bool) Received {
-	p.t.Helper()
-	return p.AwaitFrom(0, what, func(r Received) bool { return fits(r.Msg) })
 }
 
 // AwaitType waits for a message of a type after a mark.
