@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -44,16 +45,14 @@ func TestBusyNode(t *testing.T) {
 	defer client.Close()
 	var done atomic.Bool
 	held := make(chan time.Duration, 1)
+	var failed error // of the transaction; after held
 	go func() {
 		p := client.TxPipeline()
 		for range int(hold/one) + 1 {
 			p.Do(ctx, slow...)
 		}
 		start := time.Now()
-		_, err := p.Exec(ctx)
-		if err != nil {
-			t.Error(err)
-		}
+		_, failed = p.Exec(ctx)
 		done.Store(true)
 		held <- time.Since(start)
 	}()
@@ -99,6 +98,9 @@ func TestBusyNode(t *testing.T) {
 		time.Sleep(20 * time.Millisecond)
 	}
 	took, waited := <-held, <-blocked
+	if failed != nil {
+		t.Fatal(failed)
+	}
 	t.Logf("slot held %v, a command on it waited %v; %d commands on another slot, the slowest %v", took.Round(time.Millisecond),
 		waited.Round(time.Millisecond), served, worst.Round(time.Millisecond))
 	if took < hold*8/10 || waited < took/2 {
@@ -126,12 +128,14 @@ func TestPipelineBesideBus(t *testing.T) {
 	c := proc.FormShards(t, []int{0, 0, 0}, "--cluster-node-timeout", "1000")
 	n := owner(t, c, "foo")
 	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	defer wg.Wait()
 	defer close(stop)
 	for _, p := range c.Nodes {
 		if p == n {
 			continue
 		}
-		go func() { // every message crosses the bus
+		wg.Go(func() { // every message crosses the bus
 			message := strings.Repeat("m", 2000)
 			for {
 				select {
@@ -141,7 +145,7 @@ func TestPipelineBesideBus(t *testing.T) {
 					p.Do("PUBLISH", "channel", message)
 				}
 			}
-		}()
+		})
 	}
 	conn, err := net.Dial("tcp", n.Addr())
 	if err != nil {

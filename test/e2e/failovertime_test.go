@@ -29,7 +29,7 @@ type contender struct {
 	c     *proc.Cluster
 }
 
-// The medians wanted of crash detection by refused connections.
+// The median wanted of crash detection by refused connections.
 const refusedMedian = 1200 * time.Millisecond
 
 // The time from kill -9 of a primary to the first acknowledged write on its

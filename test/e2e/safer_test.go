@@ -118,7 +118,7 @@ func TestStalePrimaryDoesNotTakeSlotsBack(t *testing.T) {
 		heir.WaitSet("{foo}new", "1")
 		stale := regexp.MustCompile(`(?m)^(`+id+` .* )\d+( connected)`).ReplaceAll(text, []byte("${1}1000$2"))
 		stale = regexp.MustCompile(`currentEpoch \d+`).ReplaceAll(stale, []byte("currentEpoch 1000"))
-		if strings.Count(string(stale), "1000") < 2 || strings.Contains(string(stale), "myself,slave") {
+		if !regexp.MustCompile(`(?m)^`+id+` .* myself,master .* 1000 connected`).Match(stale) || !strings.Contains(string(stale), "currentEpoch 1000 ") {
 			t.Fatalf("not the file that was wanted:\n%s", stale)
 		}
 		if err := os.WriteFile(path, stale, 0o644); err != nil {

@@ -3,6 +3,8 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -24,7 +26,14 @@ func TestClusterDirectives(t *testing.T) {
 		{"cluster-allow-reads-when-down", "yes", "maybe"}, {"cluster-allow-pubsubshard-when-down", "no", "maybe"}, {"cluster-link-sendbuf-limit", "1048576", "x"},
 		{"cluster-ping-interval", "500", "-1"}, {"cluster-announce-client-ipv4", "192.0.2.1", "x"}, {"cluster-announce-client-ipv6", "2001:db8::1", "x"},
 		{"cluster-blacklist-ttl", "7", "-1"}, {"cluster-manual-failover-timeout", "900", "0"}, {"cluster-slot-stats-enabled", "yes", "maybe"},
+		{"cluster-slot-migration-log-max-len", "9", "-1"}, {"cluster-compatibility-sample-ratio", "50", "101"},
+		{"cluster-move-guard", "no", "maybe"}, {"cluster-migrate-waits-replicas", "no", "maybe"},
 		{"cluster-vote-spacing", "yes", "maybe"}, {"cluster-slotless-failover", "no", "maybe"}, {"cluster-module-no-failover", "yes", "maybe"},
+		{"cluster-crash-detection", "refused", "maybe"}, {"cluster-refused-period", "900", "-1"}, {"cluster-election-delay", "800", "x"},
+		{"cluster-wake-guard", "no", "maybe"}, {"cluster-sync-guard", "no", "maybe"}, {"cluster-stale-primary-guard", "no", "maybe"},
+		{"cluster-vote-once-guard", "no", "maybe"}, {"cluster-fresh-election", "no", "maybe"}, {"cluster-election-fast-retry", "no", "maybe"},
+		{"cluster-lost-data-guard", "no", "maybe"},
+		{"cluster-port", strconv.Itoa(proc.Port(t)), "70000"},
 	}
 	get := func(n *proc.Node, name string) string { return fmt.Sprint(n.Must("CONFIG", "GET", name).([]any)[1]) }
 	var text strings.Builder
@@ -40,17 +49,30 @@ func TestClusterDirectives(t *testing.T) {
 	}
 	byFile.Program.Args = append(byFile.Program.Args, conf)
 	byFile.Start()
+	fromFile := map[string]string{}
+	for _, v := range values {
+		fromFile[v[0]] = get(byFile, v[0])
+	}
+	byFile.Stop() // its bus port is that of the next
 	byLine := proc.StartNode(t, proc.Skein(t), append([]string{"--cluster-enabled", "yes"}, args...)...)
 	bySet := proc.StartNode(t, proc.Skein(t), "--cluster-enabled", "yes")
+	all := bySet.Must("CONFIG", "GET", "cluster-*").([]any)
+	for i := 0; i < len(all); i += 2 {
+		name := all[i].(string)
+		if !slices.ContainsFunc(values, func(v [3]string) bool { return v[0] == name }) && name != "cluster-enabled" && !strings.HasPrefix(name, "cluster-slave-") {
+			t.Errorf("%s is not tried", name)
+		}
+	}
+	immutable := []string{"cluster-config-file", "cluster-port"}
 	for _, v := range values {
-		if f, l := get(byFile, v[0]), get(byLine, v[0]); f != v[1] || l != v[1] {
+		if f, l := fromFile[v[0]], get(byLine, v[0]); f != v[1] || l != v[1] {
 			t.Errorf("%s: %q by file, %q by command line, want %q", v[0], f, l, v[1])
 		}
 		if get(bySet, v[0]) == v[1] {
 			t.Errorf("%s: %q is the default", v[0], v[1])
 		}
 		_, err := bySet.Do("CONFIG", "SET", v[0], v[1])
-		if v[0] == "cluster-config-file" {
+		if slices.Contains(immutable, v[0]) {
 			if err == nil {
 				t.Errorf("%s can be set", v[0])
 			}
@@ -66,7 +88,6 @@ func TestClusterDirectives(t *testing.T) {
 			t.Errorf("CONFIG SET %s takes %q", v[0], v[2])
 		}
 	}
-	byFile.Stop()
 	for _, v := range [][3]string{values[1], values[6], values[8], values[10]} {
 		if err := os.WriteFile(conf, []byte("# one\n"+v[0]+" \""+v[2]+"\"\n"), 0o644); err != nil {
 			t.Fatal(err)
@@ -333,10 +354,11 @@ func TestServiceWhenDown(t *testing.T) {
 	want("CLUSTERDOWN The cluster is down", "GET", "bar")
 
 	frozen.Signal(syscall.SIGCONT)
-	c.WaitHealthy(proc.Patience)
+	waitFlagsText(t, n, fmt.Sprintf(":%d@", frozen.Port), "master")
 	if back := time.Since(failed); back < 2*T-200*time.Millisecond {
 		t.Errorf("FAIL of a primary with slots was cleared %v after it, want 2T", back)
 	}
+	c.WaitHealthy(proc.Patience)
 
 	frozen.Signal(syscall.SIGSTOP)
 	third.Signal(syscall.SIGSTOP)
@@ -344,12 +366,11 @@ func TestServiceWhenDown(t *testing.T) {
 	proc.Wait(t, proc.Patience, "the minority stops", down(n))
 	frozen.Signal(syscall.SIGCONT)
 	third.Signal(syscall.SIGCONT)
-	start := time.Now()
-	n.Must("CONFIG", "SET", "cluster-require-full-coverage", "yes")
-	c.WaitHealthy(proc.Patience)
-	if back := time.Since(start); back < T-200*time.Millisecond {
+	if back := n.WaitSet("bar", "3"); back < T-200*time.Millisecond {
 		t.Errorf("serves %v after the majority returned, want the delay of T", back)
 	}
+	n.Must("CONFIG", "SET", "cluster-require-full-coverage", "yes")
+	c.WaitHealthy(proc.Patience)
 }
 
 // What a node announces is what others tell clients: an address behind NAT,
