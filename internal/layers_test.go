@@ -56,6 +56,9 @@ const layers = `
 	# the composition root
 	server: acl admin aof bus cluster command config datatypes disk engine logfmt mem migrate netio observe persist rdb repl slotmove store
 
+	# nodes without connections, for tests
+	labtest: command config datatypes disk disk/disktest engine mem persist repl resp store
+
 	# a user of servers, from outside
 	up: config
 

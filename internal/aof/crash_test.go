@@ -12,14 +12,8 @@ import (
 
 	"github.com/skeindb/skein/internal/aof"
 	"github.com/skeindb/skein/internal/disk/disktest"
+	"github.com/skeindb/skein/internal/labtest"
 )
-
-// newDisk is an empty file system with the data directory.
-func newDisk() *disktest.FS {
-	f := disktest.New()
-	f.MkdirAll("data", 0o755)
-	return f
-}
 
 func always(s *aof.Settings) { s.Fsync = aof.Always }
 
@@ -32,10 +26,10 @@ type ledger struct {
 }
 
 // push appends some numbers and reports whether all were acknowledged.
-func (g *ledger) push(c *client, n int) bool {
+func (g *ledger) push(c *labtest.Client, n int) bool {
 	for range n {
 		want := fmt.Sprintf(":%d", g.next+1)
-		switch got := c.do("RPUSH ledger " + strconv.Itoa(g.next)); {
+		switch got := c.Do("RPUSH ledger " + strconv.Itoa(g.next)); {
 		case got == want:
 			g.next++
 			g.acked = g.next
@@ -54,7 +48,7 @@ func (g *ledger) push(c *client, n int) bool {
 // check reads the list and wants the numbers; it returns how many there are.
 func (g *ledger) check(t *testing.T, l *lab, when string) int {
 	t.Helper()
-	r := l.client().reply("LRANGE ledger 0 -1")
+	r := l.Client().Reply("LRANGE ledger 0 -1")
 	for i, e := range r.Elems {
 		if e.Text() != strconv.Itoa(i) {
 			t.Fatalf("%s: element %d is %s", when, i, e.Text())
@@ -74,17 +68,17 @@ type life struct {
 }
 
 var lives = []life{
-	{"writes", func(l *lab, g *ledger) bool { return g.push(l.client(), 6) }},
+	{"writes", func(l *lab, g *ledger) bool { return g.push(l.Client(), 6) }},
 	{"rewrite", func(l *lab, g *ledger) bool {
-		c := l.client()
+		c := l.Client()
 		if !g.push(c, 3) {
 			return false
 		}
-		c.do("BGREWRITEAOF")
+		c.Do("BGREWRITEAOF")
 		return g.push(c, 6) && waitRewrite(l) && g.push(c, 3)
 	}},
 	{"off and on", func(l *lab, g *ledger) bool {
-		c := l.client()
+		c := l.Client()
 		if !g.push(c, 3) {
 			return false
 		}
@@ -98,7 +92,7 @@ var lives = []life{
 
 // waitRewrite waits until no rewrite is under way, false if the disk is gone.
 func waitRewrite(l *lab) bool {
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(200 * time.Microsecond) {
+	for end := time.Now().Add(labtest.Patience); time.Now().Before(end); time.Sleep(200 * time.Microsecond) {
 		switch {
 		case resting(l.aof.Info()):
 			return true
@@ -106,7 +100,7 @@ func waitRewrite(l *lab) bool {
 			return false
 		}
 	}
-	l.t.Fatalf("a rewrite does not end:\n%s", l.aof.Info())
+	l.T.Fatalf("a rewrite does not end:\n%s", l.aof.Info())
 	return false
 }
 
@@ -129,7 +123,7 @@ func TestCrashAnywhere(t *testing.T) {
 				for at := 1; ; at++ {
 					through := true
 					for seed := range seeds {
-						f := newDisk()
+						f := labtest.NewDisk()
 						g := &ledger{}
 						f.StopAt(at)
 						l := newLab(t, f, "data", settings)
@@ -149,7 +143,7 @@ func TestCrashAnywhere(t *testing.T) {
 						l = newLab(t, f, "data", settings).open()
 						g.next = g.check(t, l, when)
 						g.acked = g.next
-						if !g.push(l.client(), 2) {
+						if !g.push(l.Client(), 2) {
 							t.Fatalf("%s: the next life cannot write", when)
 						}
 						f.StopAt(1)
@@ -179,7 +173,7 @@ func TestFailAnywhere(t *testing.T) {
 			t.Run(life.name+", "+errno.Error(), func(t *testing.T) {
 				t.Parallel()
 				for at := 1; ; at++ {
-					f := newDisk()
+					f := labtest.NewDisk()
 					g := &ledger{}
 					l := newLab(t, f, "data", always).open()
 					f.FailAt(at, errno)
@@ -189,9 +183,9 @@ func TestFailAnywhere(t *testing.T) {
 					f.FailAt(1<<30, errno)
 					// Before there is a first base nothing is promised.
 					l.settled()
-					eventually(t, func() string {
-						g.next = len(l.client().reply("LRANGE ledger 0 -1").Elems) // executed or not
-						if g.push(l.client(), 1) && l.info("aof_last_write_status") == "ok" {
+					labtest.Eventually(t, func() string {
+						g.next = len(l.Client().Reply("LRANGE ledger 0 -1").Elems) // executed or not
+						if g.push(l.Client(), 1) && l.info("aof_last_write_status") == "ok" {
 							return ""
 						}
 						return l.aof.Info()
@@ -216,10 +210,10 @@ func TestFailAnywhere(t *testing.T) {
 // space again.
 func TestDiskFull(t *testing.T) {
 	for _, policy := range []aof.Fsync{aof.Always, aof.EverySec} {
-		f := newDisk()
+		f := labtest.NewDisk()
 		l := newLab(t, f, "data", func(s *aof.Settings) { s.Fsync = policy }).open()
-		c := l.client()
-		if got := c.do("SET a 1"); got != "+OK" {
+		c := l.Client()
+		if got := c.Do("SET a 1"); got != "+OK" {
 			t.Fatalf("SET: %q", got)
 		}
 		f.Fail(func(op, path string) error {
@@ -228,29 +222,29 @@ func TestDiskFull(t *testing.T) {
 			}
 			return nil
 		})
-		got := c.do("SET b 2")
-		if policy == aof.Always && (got != "" || !c.s.Closing()) {
-			t.Errorf("always: a write that is not durable was answered %q, connection closed: %v", got, c.s.Closing())
+		got := c.Do("SET b 2")
+		if policy == aof.Always && (got != "" || !c.S.Closing()) {
+			t.Errorf("always: a write that is not durable was answered %q, connection closed: %v", got, c.S.Closing())
 		}
 		if policy == aof.EverySec && got != "+OK" {
 			t.Errorf("everysec: %q", got)
 		}
-		c = l.client()
+		c = l.Client()
 		const refused = "-MISCONF Errors writing to the AOF file: No space left on device"
 		for _, line := range []string{"SET c 3", "PING"} {
-			if got := c.do(line); got != refused {
+			if got := c.Do(line); got != refused {
 				t.Errorf("%s: %q, want %q", line, got, refused)
 			}
 		}
-		if got := c.do("GET a"); got != "$1\r\n1" {
+		if got := c.Do("GET a"); got != "$1\r\n1" {
 			t.Errorf("GET: %q", got)
 		}
 		if got := l.info("aof_last_write_status"); got != "err" {
 			t.Errorf("aof_last_write_status:%s", got)
 		}
 		f.Fail(nil)
-		eventually(t, func() string {
-			if got := c.do("SET c 3"); got != "+OK" {
+		labtest.Eventually(t, func() string {
+			if got := c.Do("SET c 3"); got != "+OK" {
 				return got
 			}
 			return ""
@@ -258,7 +252,7 @@ func TestDiskFull(t *testing.T) {
 		l.stop()
 		l = newLab(t, f, "data", nil).open()
 		for _, key := range []string{"a", "b", "c"} {
-			if got := l.client().do("GET " + key); got == "$-1" {
+			if got := l.Client().Do("GET " + key); got == "$-1" {
 				t.Errorf("%s is lost", key)
 			}
 		}
@@ -268,10 +262,10 @@ func TestDiskFull(t *testing.T) {
 // An fsync that fails once loses what it was to make durable, whatever a second one
 // says: the node must not trust the file any more.
 func TestFsyncFails(t *testing.T) {
-	f := newDisk()
+	f := labtest.NewDisk()
 	l := newLab(t, f, "data", always).open()
 	g := &ledger{}
-	g.push(l.client(), 5)
+	g.push(l.Client(), 5)
 	failed := false
 	f.Fail(func(op, path string) error {
 		if op == "sync" && strings.HasSuffix(path, ".incr.aof") && !failed {
@@ -280,18 +274,18 @@ func TestFsyncFails(t *testing.T) {
 		}
 		return nil
 	})
-	if g.push(l.client(), 1) {
+	if g.push(l.Client(), 1) {
 		t.Fatal("a write whose fsync failed was acknowledged")
 	}
-	eventually(t, func() string {
-		if got := l.client().do("SET well 1"); got != "+OK" {
+	labtest.Eventually(t, func() string {
+		if got := l.Client().Do("SET well 1"); got != "+OK" {
 			return got
 		}
 		return ""
 	})
-	g.next = len(l.client().reply("LRANGE ledger 0 -1").Elems)
+	g.next = len(l.Client().Reply("LRANGE ledger 0 -1").Elems)
 	g.acked = g.next
-	if !g.push(l.client(), 3) {
+	if !g.push(l.Client(), 3) {
 		t.Fatal("no writes after the log was begun anew")
 	}
 	f.StopAt(1)
@@ -303,24 +297,24 @@ func TestFsyncFails(t *testing.T) {
 // While the disk fails the memory that waits for it is bounded, though a replica
 // goes on applying: the log is given up, and begun anew when that is possible.
 func TestPendingBounded(t *testing.T) {
-	f := newDisk()
+	f := labtest.NewDisk()
 	l := newLab(t, f, "data", nil).open()
-	l.client().do("SET a 1")
+	l.Client().Do("SET a 1")
 	f.Fail(func(op, path string) error { return syscall.ENOSPC })
-	l.client().do("SET b 2") // finds out
+	l.Client().Do("SET b 2") // finds out
 	big := cmds("SET big " + strings.Repeat("x", 1<<16))
 	for range 40 {
 		l.aof.Append(0, 0, big, 1)
 	}
-	eventually(t, func() string {
+	labtest.Eventually(t, func() string {
 		if n := l.aof.Buffered(); n > 1<<18 {
 			return fmt.Sprint(n, " bytes are held")
 		}
 		return ""
 	})
 	f.Fail(nil)
-	eventually(t, func() string {
-		if got := l.client().do("SET c 3"); got != "+OK" {
+	labtest.Eventually(t, func() string {
+		if got := l.Client().Do("SET c 3"); got != "+OK" {
 			return got
 		}
 		return ""
@@ -328,7 +322,7 @@ func TestPendingBounded(t *testing.T) {
 	l.stop()
 	l = newLab(t, f, "data", nil).open()
 	for _, key := range []string{"a", "b", "c"} {
-		if got := l.client().do("GET " + key); got == "$-1" {
+		if got := l.Client().Do("GET " + key); got == "$-1" {
 			t.Errorf("%s is lost", key)
 		}
 	}
@@ -336,25 +330,25 @@ func TestPendingBounded(t *testing.T) {
 
 // A client that is blocked is not answered before what answers it is durable.
 func TestBlockedClientWaits(t *testing.T) {
-	f := newDisk()
+	f := labtest.NewDisk()
 	l := newLab(t, f, "data", always).open()
-	blocked := l.client()
-	blocked.send("BLPOP q 0")
-	if !blocked.s.Parked() {
+	blocked := l.Client()
+	blocked.Send("BLPOP q 0")
+	if !blocked.S.Parked() {
 		t.Fatal("BLPOP does not block")
 	}
 	f.Fail(func(op, path string) error { return syscall.EIO })
-	if got := l.client().do("RPUSH q x"); got != "" {
+	if got := l.Client().Do("RPUSH q x"); got != "" {
 		t.Errorf("RPUSH: %q", got)
 	}
 	select {
-	case <-blocked.conn.kicked:
-	case <-time.After(patience):
+	case <-blocked.Kicked():
+	case <-time.After(labtest.Patience):
 		t.Fatal("BLPOP is not served")
 	}
-	blocked.s.Feed(nil)
-	if got := blocked.conn.take(); len(got) > 0 || !blocked.s.Closing() {
-		t.Errorf("BLPOP was answered %q; closing %v", got, blocked.s.Closing())
+	blocked.S.Feed(nil)
+	if got := blocked.Take(); len(got) > 0 || !blocked.S.Closing() {
+		t.Errorf("BLPOP was answered %q; closing %v", got, blocked.S.Closing())
 	}
 	f.Fail(nil)
 }

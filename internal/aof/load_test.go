@@ -10,6 +10,7 @@ import (
 
 	"github.com/skeindb/skein/internal/aof"
 	"github.com/skeindb/skein/internal/disk"
+	"github.com/skeindb/skein/internal/labtest"
 	"github.com/skeindb/skein/internal/rdb"
 	"github.com/skeindb/skein/internal/resp"
 )
@@ -39,24 +40,24 @@ const oneIncr = "file appendonly.aof.1.incr.aof seq 1 type i\n"
 // kinds, several databases and transactions.
 func TestReopen(t *testing.T) {
 	for _, asRDB := range []bool{true, false} {
-		f := newDisk()
+		f := labtest.NewDisk()
 		settings := func(s *aof.Settings) { s.RDBPreamble, s.Timestamps = asRDB, !asRDB }
 		l := newLab(t, f, "data", settings).open()
-		l.fill(300)
+		l.Fill(300)
 		l.rewrite()
-		l.fill(100)
-		want := l.data()
+		l.Fill(100)
+		want := l.Data()
 		if err := l.stop(); err != nil {
 			t.Fatal(err)
 		}
 		l = newLab(t, f, "data", settings).open()
-		if got := l.data(); got != want {
+		if got := l.Data(); got != want {
 			t.Errorf("RDB %v: the data set is another one", asRDB)
 		}
 		l.rewrite()
 		l.stop()
 		l = newLab(t, f, "data", settings).open()
-		if got := l.data(); got != want {
+		if got := l.Data(); got != want {
 			t.Errorf("RDB %v: the data set is another one after a rewrite", asRDB)
 		}
 		names, _ := f.ReadDir("data/appendonlydir")
@@ -84,13 +85,13 @@ func TestTornTail(t *testing.T) {
 			if testing.Short() && (zeros > 0) != (cut%2 > 0) || zeros == 1 && testing.Short() {
 				continue
 			}
-			f := newDisk()
+			f := labtest.NewDisk()
 			put(t, f, "appendonly.aof.1.incr.aof", append(bytes.Clone(content[:cut]), make([]byte, zeros)...))
 			put(t, f, "appendonly.aof.manifest", []byte(oneIncr))
 			l := newLab(t, f, "data", nil).open()
 			list := func() string {
 				var out []string
-				for _, e := range l.client().reply("LRANGE l 0 -1").Elems {
+				for _, e := range l.Client().Reply("LRANGE l 0 -1").Elems {
 					out = append(out, e.Text())
 				}
 				return strings.Join(out, " ")
@@ -98,7 +99,7 @@ func TestTornTail(t *testing.T) {
 			if got := list(); got != whole[n] {
 				t.Fatalf("cut at %d, %d zeros: %q, want %q", cut, zeros, got, whole[n])
 			}
-			l.client().do("RPUSH l end")
+			l.Client().Do("RPUSH l end")
 			l.stop()
 			l = newLab(t, f, "data", nil).open()
 			if got, want := list(), strings.TrimSpace(whole[n]+" end"); got != want {
@@ -140,7 +141,7 @@ func TestRefused(t *testing.T) {
 		{"bad manifest", "file x\n", nil, nil, false, "manifest: line 1"},
 	}
 	for _, tt := range tests {
-		f := newDisk()
+		f := labtest.NewDisk()
 		put(t, f, "appendonly.aof.manifest", []byte(tt.manifest))
 		put(t, f, "appendonly.aof.1.incr.aof", tt.incr)
 		if tt.second != nil {
@@ -167,7 +168,7 @@ func TestUpgrade(t *testing.T) {
 	w.Close()
 	for name, content := range map[string][]byte{"commands": cmds("SELECT 0", "SET a 1", "INCR n"), "RDB and commands": append(preamble.Bytes(), cmds("SELECT 0", "SET a 1", "INCR n")...)} {
 		for at := 1; ; at++ {
-			f := newDisk()
+			f := labtest.NewDisk()
 			if err := disk.AtomicWrite(f, "data/appendonly.aof", content, true); err != nil {
 				t.Fatal(err)
 			}
@@ -179,7 +180,7 @@ func TestUpgrade(t *testing.T) {
 			l.stop()
 			f.Crash(rand.New(rand.NewPCG(uint64(at), 3)))
 			l = newLab(t, f, "data", nil).open()
-			if got := l.client().do("GET n"); got != "$1\r\n1" {
+			if got := l.Client().Do("GET n"); got != "$1\r\n1" {
 				t.Fatalf("%s, stopped at %d: n is %q", name, at, got)
 			}
 			l.rewrite()
@@ -198,7 +199,7 @@ func TestUpgrade(t *testing.T) {
 // What is superseded and what a crash has left does not count, and the former is
 // deleted.
 func TestHistory(t *testing.T) {
-	f := newDisk()
+	f := labtest.NewDisk()
 	put(t, f, "appendonly.aof.1.base.aof", cmds("SET old 1"))
 	put(t, f, "appendonly.aof.2.base.aof", cmds("SET new 1"))
 	put(t, f, "appendonly.aof.7.incr.aof", cmds("SET stray 1"))
@@ -206,9 +207,9 @@ func TestHistory(t *testing.T) {
 	put(t, f, "temp-rewriteaof-bg.aof", cmds("SET temp 1"))
 	put(t, f, "appendonly.aof.manifest", []byte("file appendonly.aof.2.base.aof seq 2 type b\nfile appendonly.aof.1.base.aof seq 1 type h\nfile gone seq 1 type h\nfile appendonly.aof.3.incr.aof seq 3 type i\n"))
 	l := newLab(t, f, "data", nil).open()
-	c := l.client()
+	c := l.Client()
 	for key, want := range map[string]string{"new": "$1\r\n1", "old": "$-1", "stray": "$-1", "temp": "$-1"} {
-		if got := c.do("GET " + key); got != want {
+		if got := c.Do("GET " + key); got != want {
 			t.Errorf("%s: %q", key, got)
 		}
 	}
@@ -223,19 +224,19 @@ func TestHistory(t *testing.T) {
 
 // Reload brings back what is there.
 func TestReload(t *testing.T) {
-	f := newDisk()
+	f := labtest.NewDisk()
 	l := newLab(t, f, "data", nil).open()
-	l.fill(50)
-	want := l.data()
+	l.Fill(50)
+	want := l.Data()
 	if err := l.aof.Reload(); err != nil {
 		t.Fatal(err)
 	}
-	if got := l.data(); got != want {
+	if got := l.Data(); got != want {
 		t.Error("another data set after a reload")
 	}
-	l.client().do("SET after 1")
+	l.Client().Do("SET after 1")
 	l.stop()
-	if got := newLab(t, f, "data", nil).open().client().do("GET after"); got != "$1\r\n1" {
+	if got := newLab(t, f, "data", nil).open().Client().Do("GET after"); got != "$1\r\n1" {
 		t.Errorf("written after a reload: %q", got)
 	}
 }
@@ -252,7 +253,7 @@ func FuzzLoad(f *testing.F) {
 	f.Add([]byte("*2\r\n$6\r\nSELECT\r\n$2\r\n-1\r\n*1048577\r\n"))
 	f.Add([]byte("*3\r\n$3\r\nSET\r\n$1099511627776\r\n"))
 	f.Fuzz(func(t *testing.T, content []byte) {
-		fs := newDisk()
+		fs := labtest.NewDisk()
 		put(t, fs, "appendonly.aof.1.incr.aof", content)
 		put(t, fs, "appendonly.aof.manifest", []byte(oneIncr))
 		l := newLab(t, fs, "data", nil)
@@ -265,14 +266,14 @@ func FuzzLoad(f *testing.F) {
 			l.stop()
 			return
 		}
-		want := l.data()
-		if got := l.client().do("SET end 1"); got != "+OK" {
+		want := l.Data()
+		if got := l.Client().Do("SET end 1"); got != "+OK" {
 			t.Fatalf("SET: %q", got)
 		}
 		l.stop()
 		l = newLab(t, fs, "data", nil).open()
-		l.client().do("DEL end")
-		if got := l.data(); got != want && !strings.Contains(want, " end ") && !bytes.Contains(bytes.ToUpper(content), []byte("EXPIRE")) {
+		l.Client().Do("DEL end")
+		if got := l.Data(); got != want && !strings.Contains(want, " end ") && !bytes.Contains(bytes.ToUpper(content), []byte("EXPIRE")) {
 			t.Errorf("%q, then %q", want, got)
 		}
 		l.stop()
@@ -291,7 +292,7 @@ func TestCheckAgreesWithLoader(t *testing.T) {
 		var out bytes.Buffer
 		code := aof.CheckMain([]string{"--fix", path}, strings.NewReader("y\n"), &out, disk.OS{})
 		fixed, _ := os.ReadFile(path)
-		f := newDisk()
+		f := labtest.NewDisk()
 		put(t, f, "appendonly.aof.1.incr.aof", content[:cut])
 		put(t, f, "appendonly.aof.manifest", []byte(oneIncr))
 		l := newLab(t, f, "data", nil).open()
