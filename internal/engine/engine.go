@@ -60,11 +60,12 @@ type Engine struct {
 	interest atomic.Uint32 // who wants to hear of changes (after.go)
 	notify   atomic.Uint32 // which keyspace events are published (notify.go)
 
-	log     Log
-	logOn   atomic.Bool
-	dirty   atomic.Int64 // changes since the last save
-	misconf [MisconfSources]atomic.Pointer[string]
-	flushes atomic.Int64 // calls of FlushLocked
+	log       Log
+	logOn     atomic.Bool
+	dirty     atomic.Int64 // changes since the last save
+	misconf   [MisconfSources]atomic.Pointer[string]
+	flushes   atomic.Int64 // calls of FlushLocked
+	flushAlls atomic.Int64 // of FLUSHALL
 
 	// EndTurn, when set, runs after each batch of a session that wrote, before
 	// the replies leave: what must be durable or acknowledged first is waited
@@ -208,7 +209,11 @@ func (e *Engine) Propagate(db int, cmds []byte) {
 func (e *Engine) HoldReplies(on bool) { e.holdAll.Store(on) }
 
 // Dirty returns the number of changes since the last save; AddDirty adjusts it.
-func (e *Engine) Dirty() int64       { return e.dirty.Load() }
+func (e *Engine) Dirty() int64 { return e.dirty.Load() }
+
+// FlushAlls counts the calls of FLUSHALL.
+func (e *Engine) FlushAlls() int64 { return e.flushAlls.Load() }
+
 func (e *Engine) AddDirty(n int64)   { e.dirty.Add(n) }
 func (e *Engine) Started() time.Time { return e.start }
 

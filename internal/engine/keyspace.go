@@ -40,6 +40,7 @@ func flushRun(c *command.Ctx) {
 	db := s.dbIndex
 	if c.Spec.Name == "flushall" {
 		db = -1
+		s.e.flushAlls.Add(1)
 	}
 	n := s.e.FlushLocked(db, async)
 	// Even an empty flush is propagated: replicas may hold what we do not.

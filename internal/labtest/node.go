@@ -42,14 +42,16 @@ func Eventually(t testing.TB, what func() string) {
 	t.Fatalf("not within %v: %s", Patience, last)
 }
 
-// NewDisk is an empty file system with the directory "data".
+// NewDisk is an empty file system with the directory "data", and with the one in
+// which nodes have their data set.
 func NewDisk() *disktest.FS {
 	f := disktest.New()
 	f.MkdirAll("data", 0o755)
+	f.MkdirAll(config.New().Dir.Get(), 0o755)
 	return f
 }
 
-// Node is one node. The file of its data set is dump.rdb.
+// Node is one node. The file of its data set is dump.rdb in the present directory.
 type Node struct {
 	T     testing.TB
 	E     *engine.Engine
@@ -95,8 +97,14 @@ func New(t testing.TB, fsys disk.FS, reserve int64) *Node {
 	n.E = engine.New(engine.Options{Store: store.New(heap, 4), Env: env, Slog: n.Slog})
 	n.Repl = repl.New(repl.Options{Engine: n.E, Slog: n.Slog, Settings: repl.DefaultSettings})
 	n.Set("dbfilename", "dump.rdb")
-	n.Saver = persist.New(persist.Options{Engine: n.E, Config: n.Conf, Log: n.Slog, FS: fsys, Used: heap.Used, Cut: n.Repl.Cut})
+	n.NewSaver(fsys, nil, nil)
 	return n
+}
+
+// NewSaver gives the node another saver, with a clock, and a judge of whether
+// something else is writing; before Serve. Both may be nil.
+func (n *Node) NewSaver(fsys disk.FS, now func() time.Time, busy func() bool) {
+	n.Saver = persist.New(persist.Options{Engine: n.E, Config: n.Conf, Log: n.Slog, FS: fsys, Used: n.heap.Used, Cut: n.Repl.Cut, Now: now, Busy: busy})
 }
 
 // Serve lets the node run commands: those of the data types, of saving, and more.
@@ -136,7 +144,7 @@ func (n *Node) Data() string {
 			r := c.Reply("SCAN " + cursor + " COUNT 1000")
 			for _, k := range r.Elems[1].Elems {
 				key := k.Text()
-				fmt.Fprintf(&b, "%d %s %s\n", db, key, c.Do("DUMP "+key))
+				fmt.Fprintf(&b, "%d %s %s %s\n", db, key, c.Do("PEXPIRETIME "+key), c.Do("DUMP "+key))
 			}
 			if cursor = r.Elems[0].Text(); cursor == "0" {
 				break

@@ -40,14 +40,18 @@ func (s *Saver) bgsaveRun(c *command.Ctx) {
 		schedule = true
 	case len(c.Argv) == 2 && command.Word(c.Arg(1), "cancel"):
 		s.mu.Lock()
-		cancel := s.cancel
+		cancel, scheduled := s.cancel, s.scheduled
+		s.scheduled = false
 		s.mu.Unlock()
-		if cancel == nil {
+		switch {
+		case cancel != nil:
+			cancel()
+			c.Simple("Background saving cancelled")
+		case scheduled:
+			c.Simple("Scheduled background saving cancelled")
+		default:
 			c.Error("ERR Background saving is currently not in progress or scheduled")
-			return
 		}
-		cancel()
-		c.Simple("Background saving cancelled")
 		return
 	default:
 		c.Error(command.ErrSyntax)
@@ -105,16 +109,13 @@ func (s *Saver) Info() string {
 		status = "err"
 	}
 	line("rdb_last_bgsave_status", status)
-	took, current := int64(-1), int64(-1)
-	if s.savesDone > 0 || s.failed {
-		took = int64(s.lastTook / time.Second)
-	}
+	took, current := int64(s.lastTook/time.Second), int64(-1)
 	if s.running {
-		current = int64(time.Since(s.began) / time.Second)
+		current = int64(s.opt.Now().Sub(s.began) / time.Second)
 	}
 	line("rdb_last_bgsave_time_sec", took)
 	line("rdb_current_bgsave_time_sec", current)
-	line("rdb_saves", s.savesDone)
+	line("rdb_saves", s.tries)
 	line("rdb_last_cow_size", 0)
 	if l.active {
 		line("loading_start_time", l.start.Unix())

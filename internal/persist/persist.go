@@ -31,6 +31,7 @@ type Options struct {
 	// Busy reports whether something else writes the data set to disk, the rewrite
 	// of the append-only file: a save then has to wait. May be nil.
 	Busy func() bool
+	Now  func() time.Time // time.Now if nil
 }
 
 // Saver saves and loads the data set of one node. Safe for concurrent use.
@@ -38,14 +39,15 @@ type Saver struct {
 	opt Options
 
 	mu        sync.Mutex
-	running   bool      // a save is being written
-	cancel    func()    // of the running one
-	scheduled bool      // BGSAVE SCHEDULE, or one asked for while another ran
-	began     time.Time // of the running one
-	lastTook  time.Duration
+	running   bool          // a save is being written
+	cancel    func()        // of the running one
+	scheduled bool          // BGSAVE SCHEDULE, or one asked for while another ran
+	began     time.Time     // of the running one
+	lastTook  time.Duration // of the last one in the background, negative if there was none
 	lastTry   time.Time
-	failed    bool // the last save did not succeed
-	savesDone int64
+	failed    bool  // the last save in the background failed, and none succeeded since
+	tries     int64 // saves begun
+	flushes   int64 // calls of FLUSHALL that were seen
 	wg        sync.WaitGroup
 
 	lastSave atomic.Int64 // Unix seconds of the last good save, or start
@@ -57,8 +59,11 @@ type Saver struct {
 
 // New returns a Saver. The time of the last save is now.
 func New(o Options) *Saver {
-	s := &Saver{opt: o}
-	s.lastSave.Store(time.Now().Unix())
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	s := &Saver{opt: o, lastTook: -time.Second}
+	s.lastSave.Store(o.Now().Unix())
 	return s
 }
 
@@ -76,12 +81,17 @@ func (s *Saver) Tick() {
 		s.mu.Unlock()
 		return
 	}
-	due := s.scheduled
-	since := time.Now().Unix() - s.lastSave.Load()
+	due, points := false, s.opt.Config.Save.Get()
+	if n := s.opt.Engine.FlushAlls(); n != s.flushes {
+		s.flushes = n
+		s.scheduled = s.scheduled || len(points) > 0 // or the next start brings the old data set back
+	}
+	since := s.opt.Now().Unix() - s.lastSave.Load()
 	changes := s.opt.Engine.Dirty()
-	if !due && !(s.failed && time.Since(s.lastTry) < retryAfter) {
-		for _, p := range s.opt.Config.Save.Get() {
-			if changes >= p.Changes && since > p.Seconds {
+	if !s.failed || s.opt.Now().Sub(s.lastTry) > retryAfter {
+		due = s.scheduled
+		for _, p := range points {
+			if !due && changes >= p.Changes && since > p.Seconds {
 				due = true
 				s.opt.Log.Info(formatChanges(p.Changes, p.Seconds))
 				break

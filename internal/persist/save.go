@@ -33,22 +33,27 @@ func (s *Saver) begin() (context.Context, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.running, s.cancel, s.scheduled = true, cancel, false
-	s.began, s.lastTry = time.Now(), time.Now()
+	s.began = s.opt.Now()
+	s.tries++
 	return ctx, nil
 }
 
+// end notes how a save went. One in the background that failed is what refuses
+// writes; who asked for one in the foreground was told.
 func (s *Saver) end(err error, background bool) {
 	s.mu.Lock()
 	s.cancel()
 	s.running, s.cancel = false, nil
-	s.lastTook = time.Since(s.began)
-	cancelled := errors.Is(err, context.Canceled)
-	if !cancelled {
-		s.failed = err != nil
+	if background {
+		s.lastTook = s.opt.Now().Sub(s.began)
+		s.lastTry = s.began
 	}
-	if err == nil {
-		s.savesDone++
-		s.lastSave.Store(time.Now().Unix())
+	switch {
+	case err == nil:
+		s.failed = false
+		s.lastSave.Store(s.opt.Now().Unix())
+	case background && !errors.Is(err, context.Canceled):
+		s.failed = true
 	}
 	s.mu.Unlock()
 	switch {
@@ -104,8 +109,17 @@ func (s *Saver) background() error {
 	return nil
 }
 
-// write makes a snapshot and puts it in place of the old file.
+// write makes a snapshot and puts it in place of the old file. One whose data are
+// flushed meanwhile is begun anew.
 func (s *Saver) write(ctx context.Context) error {
+	for {
+		if err := s.writeOnce(ctx); !errors.Is(err, store.ErrSnapshotAborted) {
+			return err
+		}
+	}
+}
+
+func (s *Saver) writeOnce(ctx context.Context) error {
 	file, err := disk.Create(s.opt.FS, s.Path(), "", true)
 	if err != nil {
 		return err
