@@ -175,6 +175,7 @@ type Config struct {
 	ReplicaIgnoreMaxMemory, ReplicaIgnoreDiskWriteErrors     Bool
 	ReplPingReplicaPeriod, ReplTimeout                       Int // seconds
 	ReplBacklogSize, ReplBacklogTTL                          Int // bytes, seconds
+	ReplWriteFloor                                           Int // bytes a second
 	ReplDisklessSync, ReplDisableTCPNodelay                  Bool
 	ReplDisklessSyncDelay, ReplDisklessSyncMaxReplicas       Int
 	ReplDisklessLoad                                         Enum[DisklessLoad]

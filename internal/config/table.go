@@ -250,6 +250,7 @@ func (c *Config) directives() []*Directive {
 
 		// Skein.
 		d("memory-reserve", memory(&c.MemoryReserve, 0, 0, maxLong), ro),
+		d("repl-write-floor", memory(&c.ReplWriteFloor, 1<<20, 0, maxLong), 0),
 		d("metrics-port", integer(&c.MetricsPort, 0, 0, port), ro),
 		d("cluster-move-guard", boolean(&c.ClusterMoveGuard, true), 0),
 		d("cluster-migrate-waits-replicas", boolean(&c.ClusterMigrateWaitsReplicas, true), 0),

@@ -93,7 +93,8 @@ type Session struct {
 	replyBuffer atomic.Int64 // bytes of their arguments; of out's buffer
 
 	// Ext belongs to the replication layer: non-nil once the peer spoke
-	// REPLCONF or PSYNC, and on the link from the primary.
+	// REPLCONF or PSYNC, and on the link from the primary. Its Closed and Heard, if
+	// it has them, are called at the end and when a replica has sent anything.
 	Ext any
 }
 
@@ -171,6 +172,11 @@ func (s *Session) Deadline() time.Time {
 func (s *Session) Feed(in []byte) (used int) {
 	if s.Parked() {
 		return 0
+	}
+	if s.flags&flagReplica != 0 {
+		if x, ok := s.Ext.(interface{ Heard() }); ok {
+			x.Heard()
+		}
 	}
 	if len(s.out.Buf) > 0 || s.wrote || s.blocked.thenClose || s.pushes.holding {
 		// The blocked command has been served by another goroutine.

@@ -26,6 +26,7 @@ type Collector struct {
 	db        int    // that the end of buf is in, -1 for none
 	announced []bool // databases whose sizes are written
 	keys      int
+	taken     int64 // bytes that have left buf
 }
 
 type dbSize struct{ keys, expiring int }
@@ -73,6 +74,7 @@ func (c *Collector) take(empty []byte, enough int) []byte {
 		return nil
 	}
 	full := c.buf
+	c.taken += int64(len(full))
 	c.buf = empty[:0]
 	return full
 }
@@ -82,6 +84,13 @@ func (c *Collector) Keys() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.keys
+}
+
+// Bytes returns how many bytes were collected so far.
+func (c *Collector) Bytes() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.taken + int64(len(c.buf))
 }
 
 // Write walks the snapshot and puts it on w: facts, then keys. The caller closes

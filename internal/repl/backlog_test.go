@@ -68,6 +68,11 @@ func TestBacklogKeepsWhatItMust(t *testing.T) {
 	}
 }
 
+func lagOf(l *Log, r *reader) int64 {
+	_, lag := l.where(r)
+	return lag
+}
+
 // A replica that stands still must not keep the stream for ever.
 func TestLogCutsOffAReaderBeyondTheLimit(t *testing.T) {
 	l := newLog()
@@ -79,13 +84,13 @@ func TestLogCutsOffAReaderBeyondTheLimit(t *testing.T) {
 		l.Append(0, 0, cmd)
 	}
 	if _, ok := l.next(r, 0); !ok {
-		t.Fatalf("cut off at a lag of %d, the limit is %d", l.lag(r), l.hardLimit)
+		t.Fatalf("cut off at a lag of %d, the limit is %d", lagOf(l, r), l.hardLimit)
 	}
 	for range 60 {
 		l.Append(0, 0, cmd)
 	}
 	if _, ok := l.next(r, 0); ok {
-		t.Errorf("still served at a lag of %d, the limit is %d", l.lag(r), l.hardLimit)
+		t.Errorf("still served at a lag of %d, the limit is %d", lagOf(l, r), l.hardLimit)
 	}
 	if held := l.back.To() - l.back.From(); held > 32<<10 {
 		t.Errorf("%d bytes kept for a reader that was cut off", held)

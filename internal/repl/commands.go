@@ -112,6 +112,10 @@ func (r *Repl) maySync(c *command.Ctx) bool {
 }
 
 func (r *Repl) startFull(c *command.Ctx, p *peer, psync bool) {
+	if text, refused := r.refusedFull(p); refused {
+		c.Error(text)
+		return
+	}
 	r.mu.Lock()
 	p.psync = psync
 	sized, filter := !p.eof, p.filter

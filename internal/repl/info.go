@@ -77,6 +77,10 @@ func (r *Repl) Info() string {
 	}
 	line("master_failover_state:%s", r.failover.phase)
 	r.mu.Unlock()
+	line("repl_sync_buffer_bytes:%d", r.snapshotHeld())
+	line("repl_write_limit_bytes_per_sec:%d", r.pace.limit())
+	line("repl_write_limit_waits:%d", r.pace.waits.Load())
+	line("repl_write_limit_wait_msec:%d", r.pace.waited.Load()/1e6)
 
 	l.mu.Lock()
 	defer l.mu.Unlock()

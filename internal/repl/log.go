@@ -169,11 +169,11 @@ func (l *Log) next(r *reader, sent int) (p []byte, ok bool) {
 	return p, true
 }
 
-// lag returns how many bytes r has still to send.
-func (l *Log) lag(r *reader) int64 {
+// where returns the position of r and how many bytes it has still to send.
+func (l *Log) where(r *reader) (pos, lag int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.off - r.cur.pos
+	return r.cur.pos, l.off - r.cur.pos
 }
 
 // History returns what Decide looks at.

@@ -1,7 +1,6 @@
 package repl
 
 import (
-	"fmt"
 	"net"
 	"runtime"
 	"slices"
@@ -68,8 +67,19 @@ type peer struct {
 	fed           bool      // the feed owns reader
 	soft          time.Time // since when it lags beyond the soft limit
 	nudged        time.Time // the last newline
-	chunks        chan []byte
+	chunks        chan *piece
+	cutAt         time.Time // of its snapshot
+	onlineAt      time.Time
+	loading       bool  // it has its snapshot and has not acknowledged it
+	bulk          int64 // size of its snapshot, once that is known
+	drain         flow  // of the stream
+
+	bulkSent atomic.Int64
 }
+
+// Heard implements what engine asks of Session.Ext: the replica has sent something.
+// An empty line is a sign of life while it loads.
+func (p *peer) Heard() { p.ackAt.Store(time.Now().UnixNano()) }
 
 // peerOf returns the peer of a session, made at first need.
 func (r *Repl) peerOf(s *engine.Session) *peer {
@@ -210,7 +220,10 @@ func (p *peer) feed(rd *reader) {
 			return
 		}
 		if !ok {
-			p.r.slog.Warn("Client " + p.name() + " scheduled to be closed ASAP for overcoming of output buffer limits.")
+			_, lag := l.where(rd)
+			p.r.mu.Lock()
+			p.r.cutOffLocked(p, lag, time.Now())
+			p.r.mu.Unlock()
 			return
 		}
 		if sent = len(b); sent == 0 {
@@ -245,6 +258,11 @@ func (p *peer) ack(off, fack int64) {
 		p.fackOff.Store(fack)
 	}
 	p.ackAt.Store(time.Now().UnixNano())
+	if off > 0 {
+		p.r.mu.Lock()
+		p.loading = false
+		p.r.mu.Unlock()
+	}
 	select {
 	case p.acked <- struct{}{}:
 	default:
@@ -298,18 +316,25 @@ func (r *Repl) tickPeers(s *Settings, now time.Time) {
 		if p.reader == nil || s.OutputHard|s.OutputSoft == 0 {
 			continue
 		}
-		lag := r.log.lag(p.reader)
-		hard := lag > max(s.OutputHard, s.BacklogSize) && s.OutputHard > 0
-		soft := lag > s.OutputSoft && s.OutputSoft > 0
-		switch {
-		case !soft:
+		_, lag := r.log.where(p.reader)
+		if p.chunks != nil && len(p.chunks) == cap(p.chunks) {
+			lag += r.heldLocked() // the walk waits for this one
+		}
+		hardLimit, softLimit := s.limits()
+		hard := lag > hardLimit && hardLimit > 0
+		soft := lag > softLimit && softLimit > 0
+		switch online := p.state == peerOnline && !p.loading; {
+		case !soft, !online: // it takes none of the stream before
 			p.soft = time.Time{}
+			if online && lag < max(softLimit, s.BacklogSize)/8 {
+				delete(r.slow, p.nameLocked())
+			}
 		case p.soft.IsZero():
 			p.soft = now
 		}
-		if hard || soft && now.Sub(p.soft) >= s.OutputSoftTime {
+		if hard || soft && !p.soft.IsZero() && now.Sub(p.soft) >= s.OutputSoftTime {
 			drop = append(drop, p)
-			r.slog.Warn(fmt.Sprintf("Client %s scheduled to be closed ASAP for overcoming of output buffer limits. It lags %d bytes behind the stream.", p.nameLocked(), lag))
+			r.cutOffLocked(p, lag, now)
 		}
 	}
 	r.mu.Unlock()

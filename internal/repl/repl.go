@@ -27,6 +27,7 @@ type Settings struct {
 
 	OutputHard, OutputSoft int64 // client-output-buffer-limit replica
 	OutputSoftTime         time.Duration
+	WriteFloor             int64 // repl-write-floor: writers are slowed to so many bytes a second at most, 0: never
 
 	MinReplicas       int // min-replicas-to-write
 	MinReplicasMaxLag time.Duration
@@ -53,7 +54,7 @@ type Settings struct {
 // waiting before a snapshot: replicas that come while one is made get the next.
 func DefaultSettings() Settings {
 	return Settings{BacklogSize: 10 << 20, BacklogTTL: time.Hour, PingPeriod: 10 * time.Second, Timeout: time.Minute,
-		OutputHard: 256 << 20, OutputSoft: 64 << 20, OutputSoftTime: time.Minute, MinReplicasMaxLag: 10 * time.Second,
+		OutputHard: 256 << 20, OutputSoft: 64 << 20, OutputSoftTime: time.Minute, WriteFloor: 1 << 20, MinReplicasMaxLag: 10 * time.Second,
 		ReadOnly: true, ServeStale: true, Announced: true, Priority: 100, Compress: true, Checksum: true}
 }
 
@@ -128,6 +129,7 @@ type Repl struct {
 	slog  *slog.Logger
 	retry time.Duration // retryEvery; tests are less patient
 	Stats Stats
+	pace  pacer
 
 	ctx  context.Context
 	stop context.CancelFunc
@@ -150,6 +152,10 @@ type Repl struct {
 	getackEnd   int64     // the last GETACK in the stream ends here
 	failover    failoverState
 	goodReplica int
+	sending     *transfer // the snapshot that is being made; nil: none
+	made        flow      // of the stream
+	pacing      bool      // a replica is far behind; the ticking goroutine's
+	slow        slowReplicas
 }
 
 // New returns the replication of a node that is a primary with an empty
@@ -171,19 +177,37 @@ func (r *Repl) Start() {
 	r.wg.Go(func() {
 		t := time.NewTicker(tickEvery)
 		defer t.Stop()
+		fast := time.NewTicker(paceEvery)
+		defer fast.Stop()
+		fast.Stop()
+		quick := false
 		for {
 			select {
 			case <-r.ctx.Done():
 				return
 			case now := <-t.C:
 				r.tick(now)
+			case now := <-fast.C:
+				s := r.o.Settings()
+				r.tickPace(&s, now)
+			}
+			if r.pacing != quick {
+				if quick = r.pacing; quick {
+					fast.Reset(paceEvery)
+				} else {
+					fast.Stop()
+				}
 			}
 		}
 	})
 }
 
-// tickEvery is the grain of time limits and periods.
-const tickEvery = 100 * time.Millisecond
+// tickEvery is the grain of time limits and periods, paceEvery that of the
+// writers' rate while a replica is behind: fast writers fill its limit in a second.
+const (
+	tickEvery = 100 * time.Millisecond
+	paceEvery = 10 * time.Millisecond
+)
 
 // Close ends every link and waits for what was started. The role stays.
 func (r *Repl) Close() {
@@ -484,17 +508,19 @@ func (r *Repl) ChangeID() {
 	l.id, l.id2, l.second = newID(), noID, -1
 }
 
-// Buffered returns the bytes of the stream that are kept, and how many of them
-// only because a replica has not got them yet.
-func (r *Repl) Buffered() (total, forReplicas int64) {
+// Buffered returns the bytes of the stream that are kept, how many of them only
+// because a replica has not got them yet, and the bytes of a snapshot that wait
+// to be sent.
+func (r *Repl) Buffered() (total, forReplicas, snapshot int64) {
+	snapshot = r.snapshotHeld()
 	l := r.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.back.Active() {
-		return 0, 0
+		return 0, 0, snapshot
 	}
 	total = l.back.To() - l.back.From()
-	return total, max(total-l.back.size, 0)
+	return total, max(total-l.back.size, 0), snapshot
 }
 
 // IsReplica reports the role.
@@ -505,6 +531,7 @@ func (r *Repl) tick(now time.Time) {
 	s := r.o.Settings()
 	r.Refresh()
 	r.tickPeers(&s, now)
+	r.tickPace(&s, now)
 	r.tickBacklog(&s, now)
 	r.tickWaits()
 	r.tickFailover(now)

@@ -35,10 +35,44 @@ type transfer struct {
 	eof   []*peer // sent as it is made
 	sized []*peer // sent when it is complete
 	spool Spool
-	size  int64
+	size  atomic.Int64  // bytes given to the replicas' queues
 	users atomic.Int32  // of spool; the last one closes it
 	done  chan struct{} // the file is complete, or err says why not
 	err   error
+
+	snap    *store.Snapshot
+	c       *rdb.Collector
+	in, out flow // of c and of size; guarded by Repl.mu
+	free    chan *piece
+}
+
+// piece is a part of the file that several queues share.
+type piece struct {
+	buf  []byte
+	uses atomic.Int32 // queues and feeds that still need it
+}
+
+// take returns an empty piece for n queues.
+func (t *transfer) take(n int) *piece {
+	var k *piece
+	select {
+	case k = <-t.free:
+	default:
+		k = &piece{buf: make([]byte, 0, chunkSize)}
+	}
+	k.uses.Store(int32(n))
+	return k
+}
+
+// drop says that a queue needs k no more.
+func (t *transfer) drop(k *piece) {
+	if k.uses.Add(-1) == 0 {
+		k.buf = k.buf[:0]
+		select {
+		case t.free <- k:
+		default:
+		}
+	}
 }
 
 const (
@@ -121,7 +155,7 @@ func (r *Repl) makeSnapshot(s *Settings) error {
 	turn := r.e.Store.SnapshotTurn()
 	turn.Lock()
 	defer turn.Unlock()
-	t := &transfer{r: r, done: make(chan struct{})}
+	t := &transfer{r: r, done: make(chan struct{}), free: make(chan *piece, chunkQueue)}
 	var mark [20]byte
 	rand.Read(mark[:])
 	t.mark = hex.EncodeToString(mark[:])
@@ -158,14 +192,14 @@ func (r *Repl) makeSnapshot(s *Settings) error {
 			if p.state != peerWaitStart {
 				continue
 			}
-			p.state = peerWaitEnd
-			p.sentAt.Store(time.Now().UnixNano())
+			p.state, p.cutAt = peerWaitEnd, time.Now()
+			p.sentAt.Store(p.cutAt.UnixNano())
 			p.ackOff.Store(at.Offset)
 			r.log.mu.Lock()
 			p.reader = r.log.attach(at.Offset)
 			r.log.mu.Unlock()
 			if p.eof {
-				p.chunks = make(chan []byte, chunkQueue)
+				p.chunks = make(chan *piece, chunkQueue)
 				t.eof = append(t.eof, p)
 			} else {
 				t.sized = append(t.sized, p)
@@ -174,6 +208,16 @@ func (r *Repl) makeSnapshot(s *Settings) error {
 	})
 	if errors.Is(err, store.ErrSnapshotRunning) {
 		return err
+	}
+	if err == nil {
+		r.mu.Lock()
+		t.snap, t.c, r.sending = snap, c, t
+		r.mu.Unlock()
+		defer func() {
+			r.mu.Lock()
+			r.sending = nil
+			r.mu.Unlock()
+		}()
 	}
 	if err != nil {
 		r.refuseWaiting()
@@ -228,8 +272,28 @@ func (r *Repl) makeSnapshot(s *Settings) error {
 		}
 	}
 	r.slog.Info(fmt.Sprintf("Diskless rdb transfer, done reading from pipe, %d replicas still up.", up))
-	r.slog.Info("Background RDB transfer terminated with success", "keys", c.Keys(), "bytes", t.size)
+	r.slog.Info("Background RDB transfer terminated with success", "keys", c.Keys(), "bytes", t.size.Load(), "replicas", len(t.eof)+len(t.sized))
 	return nil
+}
+
+// heldLocked returns the bytes of the snapshot under way that are encoded and not
+// in a queue yet; r.mu is held.
+func (r *Repl) heldLocked() int64 {
+	if r.sending == nil {
+		return 0
+	}
+	return max(r.sending.c.Bytes()-r.sending.size.Load(), 0)
+}
+
+// snapshotHeld returns the bytes of the snapshot under way that wait to be sent.
+func (r *Repl) snapshotHeld() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	queued := 0
+	for _, p := range r.peers {
+		queued = max(queued, len(p.chunks))
+	}
+	return r.heldLocked() + int64(queued)*chunkSize
 }
 
 // takeReader returns the place in the stream of a peer that is still there.
@@ -278,7 +342,6 @@ func (t *transfer) write(snap *store.Snapshot, c *rdb.Collector, at *rdb.ReplInf
 
 // Write hands a piece of the file to the replicas; it waits for the slowest.
 func (t *transfer) Write(b []byte) (n int, err error) {
-	t.size += int64(len(b))
 	n = len(b)
 	if t.spool != nil {
 		if _, err := t.spool.Write(b); err != nil {
@@ -286,12 +349,15 @@ func (t *transfer) Write(b []byte) (n int, err error) {
 		}
 	}
 	for len(b) > 0 {
-		chunk := append([]byte(nil), b[:min(len(b), chunkSize)]...)
-		b = b[len(chunk):]
+		chunk := t.take(len(t.eof))
+		chunk.buf = append(chunk.buf, b[:min(len(b), chunkSize)]...)
+		size := int64(len(chunk.buf))
+		b = b[size:]
 		alive := t.spool != nil
 		for _, p := range t.eof {
 			select {
 			case <-p.gone:
+				t.drop(chunk)
 				continue
 			default:
 			}
@@ -299,8 +365,10 @@ func (t *transfer) Write(b []byte) (n int, err error) {
 			case p.chunks <- chunk:
 				alive = true
 			case <-p.gone:
+				t.drop(chunk)
 			}
 		}
+		t.size.Add(size)
 		if !alive {
 			return 0, errNoReplica
 		}
@@ -343,9 +411,10 @@ func (t *transfer) serve(p *peer, rd *reader, at *rdb.ReplInfo) {
 }
 
 func (p *peer) online() {
-	p.ackAt.Store(time.Now().UnixNano())
+	now := time.Now()
+	p.ackAt.Store(now.UnixNano())
 	p.r.mu.Lock()
-	p.state = peerOnline
+	p.state, p.onlineAt, p.loading = peerOnline, now, p.psync
 	p.r.mu.Unlock()
 }
 
@@ -365,7 +434,9 @@ func (t *transfer) sendEOF(p *peer) bool {
 		return false
 	}
 	for chunk := range p.chunks {
-		if p.write(chunk) != nil {
+		err := p.write(chunk.buf)
+		t.drop(chunk)
+		if err != nil {
 			return false
 		}
 	}
@@ -383,15 +454,16 @@ func (t *transfer) sendSized(p *peer) bool {
 		return false
 	}
 	p.sentAt.Store(time.Now().UnixNano())
+	size := t.size.Load()
 	p.r.mu.Lock()
-	p.state = peerSendBulk
+	p.state, p.bulk = peerSendBulk, size
 	p.r.mu.Unlock()
-	if p.write([]byte("$"+strconv.FormatInt(t.size, 10)+"\r\n")) != nil {
+	if p.write([]byte("$"+strconv.FormatInt(size, 10)+"\r\n")) != nil {
 		return false
 	}
 	buf := make([]byte, chunkSize)
-	for off := int64(0); off < t.size; {
-		n, err := t.spool.ReadAt(buf[:min(int64(len(buf)), t.size-off)], off)
+	for off := int64(0); off < size; {
+		n, err := t.spool.ReadAt(buf[:min(int64(len(buf)), size-off)], off)
 		if n == 0 && err != nil && err != io.EOF {
 			t.r.slog.Warn("Read error sending the snapshot to a replica", "err", err)
 			return false
@@ -400,6 +472,7 @@ func (t *transfer) sendSized(p *peer) bool {
 			return false
 		}
 		off += int64(n)
+		p.bulkSent.Store(off)
 	}
 	return true
 }

@@ -509,7 +509,7 @@ func TestSlowReplicaIsCutOff(t *testing.T) {
 		t.Errorf("the log does not say why:\n%s", p.logs)
 	}
 	c.want("SET big "+big, "+OK")
-	if total, _ := p.repl.Buffered(); total > 256<<10 {
+	if total, _, _ := p.repl.Buffered(); total > 256<<10 {
 		t.Errorf("%d bytes of the stream are kept, for nobody", total)
 	}
 }

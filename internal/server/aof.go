@@ -8,6 +8,7 @@ import (
 	"github.com/skeindb/skein/internal/aof"
 	"github.com/skeindb/skein/internal/config"
 	"github.com/skeindb/skein/internal/disk"
+	"github.com/skeindb/skein/internal/engine"
 	"github.com/skeindb/skein/internal/persist"
 )
 
@@ -30,7 +31,13 @@ func (s *Server) newAOF() {
 		},
 		Loading: s.saver.Loading, Saving: s.saver.Running, Offset: s.repl.Offset, Synced: s.repl.Synced,
 	})
-	s.engine.EndTurn = s.aof.EndTurn
+	s.engine.EndTurn = func(by *engine.Session, wrote bool) bool {
+		ok := s.aof.EndTurn(by, wrote)
+		if wrote {
+			s.repl.Pace(by)
+		}
+		return ok
+	}
 	c.OnChanges(func([]config.Change) error { s.aof.Refresh(); return nil }, "appendfsync", "no-appendfsync-on-rewrite", "aof-timestamp-enabled")
 	c.OnChanges(func([]config.Change) error {
 		if !c.AppendOnly.Get() {

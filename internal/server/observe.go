@@ -26,8 +26,8 @@ func (s *Server) newObserver() *observe.Observer {
 		Replication: func() string { return s.repl.Info() },
 		Repl:        s.replCounters,
 		Buffers: func() observe.Buffers {
-			total, forReplicas := s.repl.Buffered()
-			b := observe.Buffers{Backlog: total - forReplicas, Replicas: forReplicas, AOF: s.aof.Buffered()}
+			total, forReplicas, snapshot := s.repl.Buffered()
+			b := observe.Buffers{Backlog: total - forReplicas, Replicas: forReplicas + snapshot, AOF: s.aof.Buffered()}
 			if s.bus != nil {
 				_, b.Links = s.bus.LinkMemory()
 			}

@@ -68,6 +68,7 @@ func (s *Server) newRepl() {
 		},
 	})
 	s.engine.Replicas = s.repl.Replicas
+	c.OnChanges(func([]config.Change) error { s.repl.ForgetSlow(); return nil }, "client-output-buffer-limit", "repl-write-floor")
 	c.OnChanges(func([]config.Change) error { s.repl.Refresh(); return nil },
 		"min-replicas-to-write", "min-replicas-max-lag", "replica-read-only", "replica-serve-stale-data", "repl-backlog-size", "client-output-buffer-limit")
 }
@@ -87,7 +88,7 @@ func (s *Server) replSettings() repl.Settings {
 		BacklogSize: c.ReplBacklogSize.Get(), BacklogTTL: seconds(c.ReplBacklogTTL.Get()),
 		PingPeriod: seconds(c.ReplPingReplicaPeriod.Get()), Timeout: seconds(c.ReplTimeout.Get()),
 		DisklessDelay: seconds(c.ReplDisklessSyncDelay.Get()), DisklessMax: int(c.ReplDisklessSyncMaxReplicas.Get()),
-		OutputHard: out.Hard, OutputSoft: out.Soft, OutputSoftTime: seconds(out.SoftSeconds),
+		OutputHard: out.Hard, OutputSoft: out.Soft, OutputSoftTime: seconds(out.SoftSeconds), WriteFloor: c.ReplWriteFloor.Get(),
 		MinReplicas: int(c.MinReplicasToWrite.Get()), MinReplicasMaxLag: seconds(c.MinReplicasMaxLag.Get()),
 		User: c.MasterUser.Get(), Password: c.MasterAuth.Get(),
 		AnnounceIP: c.ReplicaAnnounceIP.Get(), AnnouncePort: int(port),
