@@ -247,10 +247,15 @@ func (l *Log) fork(size int64) {
 	l.following, l.whole, l.synced = false, true, true
 }
 
-// follow stops taking effects of own commands: this is a replica now.
+// follow stops taking effects of own commands: this is a replica now. A history
+// that was forked and has not gone on since is still the old one, which the new
+// primary may know: that of a primary that starts again after it was replaced.
 func (l *Log) follow(size int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.id2 != noID && l.second == l.off+1 && l.whole && len(l.readers) == 0 {
+		l.id, l.id2, l.second = l.id2, noID, -1
+	}
 	if !l.back.Active() {
 		l.back.Start(l.off, size)
 	}
