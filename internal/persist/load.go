@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -86,6 +87,7 @@ func (s *Saver) Loading(total int64) (progress func(loaded int64), done func()) 
 		l.mu.Lock()
 		l.active = false
 		l.mu.Unlock()
+		debug.FreeOSMemory() // the buffers of the load, some megabytes
 		s.opt.Engine.SetGate(engine.GateLoading, false)
 	}
 }

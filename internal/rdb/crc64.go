@@ -58,3 +58,38 @@ func CRC64(crc uint64, p []byte) uint64 {
 	}
 	return crc
 }
+
+// crcPowers[k] is x to the power of 8 * 2^k modulo the polynomial: what the checksum
+// is multiplied by when 2^k zero bytes follow.
+var crcPowers = makeCRCPowers()
+
+func makeCRCPowers() *[63]uint64 {
+	var p [63]uint64
+	p[0] = 1 << (63 - 8) // bit 63 is x to the power of 0
+	for k := 1; k < len(p); k++ {
+		p[k] = crcMul(p[k-1], p[k-1])
+	}
+	return &p
+}
+
+// crcMul multiplies modulo the polynomial.
+func crcMul(a, b uint64) (product uint64) {
+	for ; a != 0; a <<= 1 {
+		if a>>63 != 0 {
+			product ^= b
+		}
+		b = b>>1 ^ crcPoly&-(b&1)
+	}
+	return product
+}
+
+// crcJoin returns the checksum of a text whose first part has checksum a, and whose
+// second part, of n bytes, has checksum b. O(log n).
+func crcJoin(a, b uint64, n int64) uint64 {
+	for k := 0; n != 0 && a != 0; k, n = k+1, n>>1 {
+		if n&1 != 0 {
+			a = crcMul(a, crcPowers[k])
+		}
+	}
+	return a ^ b
+}

@@ -19,8 +19,6 @@ type LoadOptions struct {
 	// file of its own. A replica keeps them until its primary deletes them, and
 	// the base of a log is kept as it is.
 	DropExpired bool
-	// Dropped is told of those keys.
-	Dropped func(db int, key []byte)
 	// Function takes a function library; its error ends the load. nil passes
 	// libraries over (LoadStats.Functions counts them).
 	Function func(source []byte) error
@@ -58,19 +56,25 @@ func (s *LoadStats) LeftOut() string {
 // betweenKeys is how many keys go by from one call of Between to the next.
 const betweenKeys = 512
 
-// Load reads one RDB from r into st, taking the lock of one slot at a time, and
-// only while a finished record is put in. Databases are expected empty: a key
-// that is there already is an error, as it is when a file has it twice. After an
-// error the keys read so far remain; the caller clears them.
+// Load reads one RDB from r, which nothing was read from yet, into st. The caller's
+// goroutine finds out where the records are, others decode them and put them in
+// (parallel.go), taking the lock of one slot at a time. Databases are expected
+// empty: a key that is there already is an error, as it is when a file has it
+// twice. After an error, which is the first of the file, some keys, also from
+// behind it, remain; the caller clears them.
 func Load(r *Reader, st *store.Store, o *LoadOptions) (s LoadStats, err error) {
 	s.Info.Repl = &ReplInfo{DB: -1, Offset: -1}
+	p := newPipeline(&r.s, st, o)
 	defer func() {
+		if werr := p.close(&s); werr != nil {
+			err = werr // it is of a record before what was read last
+		}
 		s.Bytes, s.Version = r.Offset(), r.Version()
 		if s.Info.Repl.ID == "" || s.Info.Repl.Offset < 0 {
 			s.Info.Repl = nil
 		}
 	}()
-	b := Builder{Limits: o.Limits}
+	own := recordLoader{st: st, o: o, b: Builder{Limits: o.Limits}, stats: &s}
 	for n := 0; ; {
 		event, err := r.Next()
 		if err != nil {
@@ -95,13 +99,23 @@ func Load(r *Reader, st *store.Store, o *LoadOptions) (s LoadStats, err error) {
 			} else if err := o.Function(r.Function()); err != nil {
 				return s, err
 			}
-		case EventKey:
-			if err := loadKey(r, st, o, &b, &s); err != nil {
-				return s, err
+		case EventKey, eventPassed:
+			if event == EventKey {
+				k := r.Key()
+				if err := own.load(&r.s, r.Value(), k, hashslot.Slot(k.Name), store.Hash(k.Name)); err != nil {
+					return s, err
+				}
 			}
-			if n++; n%betweenKeys == 0 && o.Between != nil {
-				s.Bytes = r.Offset()
-				if err := o.Between(&s); err != nil {
+			if n++; n%betweenKeys != 0 {
+				break
+			}
+			if p.failed.Load() {
+				return s, nil // close tells
+			}
+			if o.Between != nil {
+				at := s
+				at.Bytes, at.Keys = r.Offset(), s.Keys+int(p.keys.Load())
+				if err := o.Between(&at); err != nil {
 					return s, err
 				}
 			}
@@ -109,22 +123,28 @@ func Load(r *Reader, st *store.Store, o *LoadOptions) (s LoadStats, err error) {
 	}
 }
 
-func loadKey(r *Reader, st *store.Store, o *LoadOptions, b *Builder, s *LoadStats) error {
-	k := r.Key()
+// recordLoader puts records into the keyspace, for one goroutine.
+type recordLoader struct {
+	st    *store.Store
+	o     *LoadOptions
+	b     Builder
+	stats *LoadStats
+}
+
+// load takes one key, whose value is the next thing in s.
+func (l *recordLoader) load(s *source, v *Value, k *Key, slot uint16, hash uint64) error {
+	o := l.o
 	if o.DropExpired && k.ExpireAtMs != 0 && k.ExpireAtMs <= o.NowMs {
-		s.Expired++
-		if o.Dropped != nil {
-			o.Dropped(k.DB, k.Name)
-		}
-		return nil
+		l.stats.Expired++
+		v.skip()
+		return s.err
 	}
-	slot := hashslot.Slot(k.Name)
-	switch err := b.Build(r.Value(), st.Heap, store.StripeOf(slot)); {
+	switch err := l.b.Build(v, l.st.Heap, store.StripeOf(slot)); {
 	case errors.Is(err, ErrEmpty):
-		s.Empty++
+		l.stats.Empty++
 		return nil
 	case errors.Is(err, ErrModule):
-		s.Modules++
+		l.stats.Modules++
 		return nil
 	case err != nil:
 		return fmt.Errorf("key %q: %w", clip(k.Name), err)
@@ -133,17 +153,16 @@ func loadKey(r *Reader, st *store.Store, o *LoadOptions, b *Builder, s *LoadStat
 	if k.IdleSec > 0 {
 		second -= min(k.IdleSec, second)
 	}
-	hash := store.Hash(k.Name)
-	st.Lock(slot)
-	defer st.Unlock(slot)
-	db := st.DB(k.DB)
+	l.st.Lock(slot)
+	defer l.st.Unlock(slot)
+	db := l.st.DB(k.DB)
 	var obj store.Obj
 	if db.Find(slot, hash, k.Name, &obj) {
-		b.Drop()
-		return &FormatError{Offset: r.Offset(), What: "key", Err: fmt.Errorf("%w: %q is there twice", ErrCorrupt, clip(k.Name))}
+		l.b.Drop()
+		return &FormatError{Offset: s.offset(), What: "key", Err: fmt.Errorf("%w: %q is there twice", ErrCorrupt, clip(k.Name))}
 	}
-	b.Create(db, slot, hash, k.Name, k.ExpireAtMs, uint32(second), &obj)
-	s.Keys++
+	l.b.Create(db, slot, hash, k.Name, k.ExpireAtMs, uint32(second), &obj)
+	l.stats.Keys++
 	return nil
 }
 

@@ -20,6 +20,8 @@ const (
 	EventFunction               // Reader.Function: source of a library
 	EventModuleAux              // data of a module, passed over
 	EventKey                    // Reader.Key and Reader.Value
+
+	eventPassed // in a pipeline: a key that its workers will read
 )
 
 // Reader reads one RDB from an io.Reader. What its methods return is valid until
@@ -85,6 +87,9 @@ func (r *Reader) Next() (Event, error) {
 			break
 		}
 		if op < firstOpcode {
+			if s.pipe != nil && r.pass(Type(op)) {
+				return eventPassed, s.err
+			}
 			r.record(Type(op))
 			if s.err != nil {
 				break
@@ -183,6 +188,36 @@ func (r *Reader) record(t Type) {
 	r.open = true
 }
 
+// pass goes over a record and leaves it to the pipeline's workers. It returns false,
+// and nothing is consumed, if the record is too big to be held, or damaged: record
+// then finds the same.
+func (r *Reader) pass(t Type) bool {
+	s := &r.s
+	info := t.info()
+	if info.kind == KindNone {
+		return false
+	}
+	s.held = s.r - 1 // with the type
+	s.skipString()
+	if info.kind == KindString || info.form == formBlob && t != TypeHashListpackEx { // most records
+		s.skipString()
+	} else {
+		r.value.open(s, t)
+		r.value.skip()
+	}
+	at := s.held
+	s.held = -1
+	if s.err == nil {
+		s.pipe.add(at, s.r, &r.key)
+		return true
+	}
+	if errors.Is(s.err, errHeld) || errors.Is(s.err, ErrCorrupt) || errors.Is(s.err, io.ErrUnexpectedEOF) {
+		s.err, s.r = nil, at+1
+		return false
+	}
+	return true // the source has failed: Next tells
+}
+
 // header reads "REDIS" and four digits.
 func (r *Reader) header() {
 	s := &r.s
@@ -216,8 +251,7 @@ func (r *Reader) trailer() {
 	if r.version < trailerVersion {
 		return
 	}
-	s.sum()
-	want := s.crc
+	want := s.total()
 	s.what = "checksum"
 	s.checksum = false
 	got := s.u64()

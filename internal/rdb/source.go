@@ -40,6 +40,10 @@ const (
 //	     0               crcAt       r              w      len(buf)
 //	base is the input offset of buf[0].
 //
+// In a load that uses all cores the window is a block of a pipeline (parallel.go):
+// what is consumed is handed over to it with the block instead of being counted in
+// crc, and what lies from held on stays in the window though it is consumed.
+//
 // The first error sticks: every later read returns zero values, so that callers
 // may check once after several reads. Slices that reads return are views of the
 // window or of a scratch buffer, valid until the next read.
@@ -51,6 +55,8 @@ type source struct {
 	base     int64
 	crc      uint64
 	checksum bool // keep crc
+	pipe     *pipeline
+	held     int // -1: nothing
 	what     string
 	err      error
 	text     [20]byte // integer strings
@@ -63,12 +69,12 @@ func (s *source) reset(src io.Reader) {
 	if s.src == nil || len(buf) == 0 {
 		buf = make([]byte, minWindow)
 	}
-	*s = source{src: src, buf: buf, checksum: true, expanded: s.expanded}
+	*s = source{src: src, buf: buf, checksum: true, held: -1, expanded: s.expanded}
 }
 
 // resetBytes makes the source read p, which it keeps and does not modify.
 func (s *source) resetBytes(p []byte) {
-	*s = source{buf: p, w: len(p), expanded: s.expanded}
+	*s = source{buf: p, w: len(p), held: -1, expanded: s.expanded}
 }
 
 func (s *source) offset() int64 { return s.base + int64(s.r) }
@@ -106,25 +112,26 @@ func (s *source) fill(n int) bool {
 		s.fail(io.ErrUnexpectedEOF)
 		return false
 	}
-	s.sum()
-	if s.r > 0 {
-		old := s.buf
-		if len(old) > keepWindow && s.w-s.r <= minWindow && n <= minWindow {
-			s.buf = make([]byte, minWindow)
-		}
-		s.w = copy(s.buf, old[s.r:s.w])
-		s.base += int64(s.r)
-		s.r, s.crcAt = 0, 0
+	if s.pipe == nil || s.r+n > len(s.buf) {
+		s.slide(n)
 	}
-	for empty := 0; s.w < n; {
+	for empty := 0; s.w-s.r < n; {
 		if s.w == len(s.buf) {
-			grown := make([]byte, min(2*len(s.buf), max(n, minWindow)))
+			if s.held >= 0 && len(s.buf) >= maxHeld {
+				s.fail(errHeld)
+				return false
+			}
+			size := 2 * len(s.buf)
+			if s.held < 0 {
+				size = min(size, max(n, minWindow))
+			}
+			grown := make([]byte, size)
 			copy(grown, s.buf)
 			s.buf = grown
 		}
 		got, err := s.src.Read(s.buf[s.w:])
 		s.w += got
-		if s.w >= n {
+		if s.w-s.r >= n {
 			return true
 		}
 		if got > 0 {
@@ -141,6 +148,46 @@ func (s *source) fill(n int) bool {
 		}
 	}
 	return true
+}
+
+// slide drops what is consumed from the window, or takes another one, for n bytes
+// to come.
+func (s *source) slide(n int) {
+	from := s.r
+	if s.held >= 0 {
+		from = s.held
+	}
+	old := s.buf
+	if s.pipe != nil {
+		if from == 0 {
+			return
+		}
+		s.buf = s.pipe.exchange(from)
+	} else {
+		s.sum()
+		if from == 0 {
+			return
+		}
+		if len(old) > keepWindow && s.w-s.r <= minWindow && n <= minWindow {
+			s.buf = make([]byte, minWindow)
+		}
+	}
+	s.w = copy(s.buf, old[from:s.w])
+	s.base += int64(from)
+	s.r -= from
+	if s.held >= 0 {
+		s.held = 0
+	}
+	s.crcAt = 0
+}
+
+// total returns the checksum of all that is consumed.
+func (s *source) total() uint64 {
+	if s.pipe != nil {
+		return s.pipe.total()
+	}
+	s.sum()
+	return s.crc
 }
 
 // sum brings the checksum up to what is consumed.

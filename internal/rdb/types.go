@@ -14,8 +14,8 @@
 // io.Writer and keeps the checksum.
 //
 // Read types.go, encode.go, writer.go, source.go, reader.go, value.go, then
-// object.go, the bridge to package store. No value here is safe for use by two
-// goroutines at once.
+// object.go and build.go, the bridge to package store, load.go and parallel.go. No
+// value here is safe for use by two goroutines at once; Load starts some of its own.
 //
 // Source of all layouts: the published descriptions of the RDB format and files
 // made by redis-server 7.0.
