@@ -193,6 +193,12 @@ func (m *Machine) vote(r *node, msg *Message) {
 	if !m.self.votingPrimary() {
 		return
 	}
+	if !msg.ReplicaOf.IsZero() && (r.primary == nil || r.primary.id != msg.ReplicaOf) && m.takeRole(r, msg) {
+		// A replica since so short a time that no PING of it has told: the header says
+		// so too. Without this the replica with the most data may go unheard.
+		deny("its view of its shard is stale", Event{})
+		return
+	}
 	p := r.primary
 	switch {
 	case msg.CurrentEpoch < m.currentEpoch:

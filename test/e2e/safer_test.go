@@ -1,9 +1,11 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -167,4 +169,70 @@ func TestCrashDetectionRefused(t *testing.T) {
 	}
 	victim.Signal(syscall.SIGCONT)
 	c.WaitHealthy(proc.Patience)
+}
+
+// Of two replicas the one with more data is elected, also right after it lost
+// sight of an earlier election. The other cannot authenticate and falls behind.
+func TestGreaterOffsetWins(t *testing.T) {
+	rounds := max(3, *failoverRounds)
+	if testing.Short() {
+		rounds = 1
+	}
+	c := proc.StartCluster(t, 3, 2, "--cluster-crash-detection", "refused", "--cluster-allow-replica-migration", "no")
+	for round := range rounds {
+		// A voter that has not heard of a role yet refuses its vote.
+		proc.Wait(t, proc.Patience, "all know all roles", func() string {
+			for _, n := range c.Nodes {
+				peers, err := n.Peers()
+				if err != nil {
+					return err.Error()
+				}
+				if k := len(slices.DeleteFunc(peers, func(p proc.Peer) bool { return !p.Is("slave") })); k != 6 {
+					return fmt.Sprintf("%s knows %d replicas", n, k)
+				}
+			}
+			return ""
+		})
+		p := owner(t, c, "foo")
+		replicas := c.Replicas(p)
+		if len(replicas) != 2 {
+			t.Fatalf("%s has %d replicas, want 2", p, len(replicas))
+		}
+		// The one that rank would prefer if the data were the same is the one to fall behind.
+		slices.SortFunc(replicas, func(a, b *proc.Node) int { return strings.Compare(a.Myself().ID, b.Myself().ID) })
+		stale, best := replicas[0], replicas[1]
+		for _, r := range replicas {
+			proc.WaitInStep(t, p, r)
+		}
+		stale.Must("CONFIG", "SET", "masterauth", "wrong")
+		p.Must("CLIENT", "KILL", "TYPE", "replica")
+		proc.Wait(t, proc.Patience, "one replica is left", func() string {
+			if up, down := best.Info("replication")["master_link_status"], stale.Info("replication")["master_link_status"]; up != "up" || down != "down" {
+				return fmt.Sprintf("links %s, %s", up, down)
+			}
+			return ""
+		})
+		for i := range 200 {
+			p.Must("SET", fmt.Sprintf("{foo}%d", i), round)
+		}
+		proc.WaitInStep(t, p, best)
+		p.Kill()
+		proc.Wait(t, proc.Patience, "a replica is elected", func() string {
+			for _, r := range replicas {
+				if r.IsPrimary() {
+					return ""
+				}
+			}
+			return "none"
+		})
+		if stale.IsPrimary() {
+			t.Fatalf("round %d: the replica with less data won", round)
+		}
+		stale.Must("CONFIG", "SET", "masterauth", "")
+		p.Start()
+		c.WaitHealthy(proc.Patience)
+		if got, want := best.Text("GET", "{foo}199"), fmt.Sprint(round); got != want {
+			t.Errorf("round %d: {foo}199 is %q, want %q", round, got, want)
+		}
+	}
 }
