@@ -6,5 +6,6 @@ import "github.com/skeindb/skein/internal/mem"
 // of the slot whose lock the caller holds. It is passed by value.
 type Arena struct {
 	*mem.Heap
-	Shard int
+	Shard   int
+	Reading *Reading // who reads the value in pieces and is told of changes; nil: nobody
 }

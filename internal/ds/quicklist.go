@@ -298,6 +298,7 @@ func (q Quicklist) relink(r mem.Ref, n qlNode) {
 
 // unlink frees a node; the elements are uncounted by the caller.
 func (q Quicklist) unlink(r mem.Ref) {
+	q.changing(r)
 	n := q.node(r)
 	prev, next := n.prev(), n.next()
 	if prev != 0 {
@@ -317,6 +318,7 @@ func (q Quicklist) unlink(r mem.Ref) {
 // splice cuts del bytes of a node's data at off and opens a gap of ins bytes.
 // The node may move.
 func (q Quicklist) splice(r mem.Ref, off, del, ins int) (mem.Ref, qlNode) {
+	q.changing(r)
 	n := q.node(r)
 	used := n.used()
 	now := used - del + ins
@@ -339,6 +341,7 @@ func (q Quicklist) splice(r mem.Ref, off, del, ins int) (mem.Ref, qlNode) {
 
 // move gives a node another allocation of size bytes, splicing on the way.
 func (q Quicklist) move(r mem.Ref, size, off, del, ins int) (mem.Ref, qlNode) {
+	q.changing(r)
 	nr := q.a.Alloc(q.a.Shard, size, mem.Nodes)
 	n, nn := q.node(r), q.node(nr)
 	used := n.used()
@@ -573,6 +576,7 @@ func (q Quicklist) Single() (lp []byte, ok bool) {
 func (q Quicklist) Free() {
 	for r := q.head(); r != 0; {
 		next := q.node(r).next()
+		q.changing(r)
 		q.a.Free(q.a.Shard, r, mem.Nodes)
 		r = next
 	}

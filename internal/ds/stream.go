@@ -237,6 +237,7 @@ func (s Stream) appendTo(at *idIter, h *streamHead, id StreamID, pairs [][]byte)
 // setCount replaces the integer at off, which is not negative, in the node that
 // at is on.
 func (s Stream) setCount(at *idIter, off, v int) LP {
+	s.changing(at.ref())
 	p := s.node(at.ref())
 	e := lpEncodeInt(int64(v))
 	if del := p.After(off) - off; del != e.size() {
@@ -251,6 +252,7 @@ func (s Stream) setCount(at *idIter, off, v int) LP {
 // bytes. The node may move.
 func (s Stream) splice(at *idIter, off, del, ins int) LP {
 	r := at.ref()
+	s.changing(r)
 	p := s.node(r)
 	used, now := len(p), len(p)-del+ins
 	if now <= s.a.Size(r) {
@@ -276,6 +278,7 @@ func (s Stream) tighten(at *idIter) {
 	if s.a.SizeFor(len(p)) >= s.a.Size(r) {
 		return
 	}
+	s.changing(r)
 	nr := s.a.Alloc(s.a.Shard, len(p), mem.Nodes)
 	copy(s.a.Region()[nr:], p)
 	s.a.Free(s.a.Shard, r, mem.Nodes)
@@ -453,6 +456,7 @@ func (s Stream) Delete(id StreamID) bool {
 	if it.h.live == 1 {
 		s.dropNode(&it.at)
 	} else {
+		s.changing(it.at.ref())
 		s.mark(it.p, &it.e)
 		s.setCounts(&it.at, it.h.live-1, it.h.deleted+1)
 	}
@@ -476,6 +480,7 @@ func (s Stream) setCounts(at *idIter, live, deleted int) {
 
 // dropNode frees the node that at is on.
 func (s Stream) dropNode(at *idIter) {
+	s.changing(at.ref())
 	s.a.Free(s.a.Shard, at.ref(), mem.Nodes)
 	s.tree().remove(at.key())
 }
@@ -527,6 +532,7 @@ func (s Stream) Trim(t StreamTrim) (removed int) {
 
 // trimNode removes entries from the front of a node that keeps at least one.
 func (s Stream) trimNode(at *idIter, h *streamHead, t *StreamTrim) (removed int) {
+	s.changing(at.ref())
 	p := s.node(at.ref())
 	for off := h.entries; off < p.End(); {
 		e := streamEntryAt(p, h, at.key(), off)

@@ -80,6 +80,7 @@ func (t Table) Set(field, value []byte) (added bool) {
 		t.insert(&d, h, field, value)
 		return true
 	}
+	t.changing(h, ref, 0)
 	if len(value) == len(old) {
 		copy(old, value)
 		return false
@@ -89,7 +90,9 @@ func (t Table) Set(field, value []byte) (added bool) {
 		writePair(t.a.At(ref, need), field, value)
 		return false
 	}
-	d.Replace(t.a, h, ref, t.newPair(field, value)) // changes the index, not d
+	now := t.newPair(field, value)
+	d.Replace(t.a, h, ref, now) // changes the index, not d
+	t.a.Reading.born(now)
 	t.freePair(ref)
 	return false
 }
@@ -111,6 +114,7 @@ func (t Table) Delete(field []byte) bool {
 	if ref == 0 {
 		return false
 	}
+	t.changing(h, ref, 0)
 	d.Remove(t.a, h, ref)
 	t.store(&d)
 	t.freePair(ref)
@@ -255,8 +259,10 @@ func longPairBounds(b []byte) (f0, f1, v1 int) {
 }
 
 func (t Table) insert(d *Dict, hash uint64, field, value []byte) {
-	d.Insert(t.a, hash, t.newPair(field, value), false)
+	ref := t.newPair(field, value)
+	d.Insert(t.a, hash, ref, false)
 	t.store(d)
+	t.a.Reading.born(ref)
 }
 
 func (t Table) newPair(field, value []byte) mem.Ref {

@@ -87,7 +87,11 @@ func (t TTLTable) Set(field, value []byte, at int64) (added bool) {
 	if old != 0 && was == 0 && at == 0 {
 		return t.Table.Set(field, value)
 	}
+	if old != 0 {
+		t.changing(h, old, was)
+	}
 	ref := t.newTimedPair(field, value, at)
+	t.a.Reading.born(ref)
 	if old == 0 {
 		d.Insert(t.a, h, ref, at != 0)
 		t.store(&d)
@@ -131,6 +135,7 @@ func (t TTLTable) Delete(field []byte) bool {
 	if ref == 0 {
 		return false
 	}
+	t.changing(h, ref, at)
 	d.Remove(t.a, h, ref)
 	t.store(&d)
 	t.dropTime(ref, at)

@@ -121,12 +121,14 @@ func (z ZSet) Set(member []byte, score float64) (added, changed bool) {
 		d.Insert(z.a, hash, r, false)
 		d.Store(z.hdr)
 		z.treeInsert(score, r)
+		z.a.Reading.born(r)
 		return true, false
 	}
 	old := z.score(r)
 	if old == score {
 		return false, false
 	}
+	z.changing(r)
 	var path zpath
 	z.treeFind(&path, old, r)
 	z.setScore(r, score)
@@ -146,6 +148,7 @@ func (z ZSet) Delete(member []byte) bool {
 	if r == 0 {
 		return false
 	}
+	z.changing(r)
 	var path zpath
 	z.treeFind(&path, z.score(r), r)
 	z.treeRemove(&path)
@@ -164,6 +167,7 @@ func (z ZSet) DeleteRange(start, n int) {
 		var path zpath
 		z.treeByRank(&path, start)
 		r := z.leaf(path.leaf).ref[path.pos]
+		z.changing(r)
 		z.treeRemove(&path)
 		d.Remove(z.a, Hash(z.member(r)), r)
 		z.a.Free(z.a.Shard, r, mem.Nodes)

@@ -68,11 +68,7 @@ func AppendBody(dst []byte, o *store.Obj, compress bool) []byte {
 		q := ds.OpenQuicklist(o.Arena(), inline)
 		dst = AppendLen(dst, uint64(q.NodeCount()))
 		q.Nodes(func(data []byte, plain bool) bool {
-			container := byte(nodePacked)
-			if plain {
-				container = nodeSingle
-			}
-			dst = AppendString(append(dst, container), data, compress)
+			dst = appendListNode(dst, data, plain, compress)
 			return true
 		})
 		return dst
@@ -105,11 +101,7 @@ func AppendBody(dst []byte, o *store.Obj, compress bool) []byte {
 		base := t.FirstTime()
 		dst = AppendLen(AppendMs(dst, base), uint64(t.Len()))
 		t.Each(func(field, value []byte, at int64) bool {
-			if at != 0 {
-				at += 1 - base
-			}
-			dst = AppendString(AppendLen(dst, uint64(at)), field, compress)
-			dst = AppendString(dst, value, compress)
+			dst = appendTimedPair(dst, field, value, at, base, compress)
 			return true
 		})
 		return dst
@@ -117,6 +109,24 @@ func AppendBody(dst []byte, o *store.Obj, compress bool) []byte {
 		return AppendStream(dst, ds.OpenStream(o.Arena(), inline), TypeStream2, compress)
 	}
 	return AppendString(dst, inline, compress) // raw, embstr, int: all hold the text
+}
+
+func appendListNode(dst, data []byte, plain, compress bool) []byte {
+	container := byte(nodePacked)
+	if plain {
+		container = nodeSingle
+	}
+	return AppendString(append(dst, container), data, compress)
+}
+
+// appendTimedPair appends a field of a hash of which the next to expire does so at
+// base.
+func appendTimedPair(dst, field, value []byte, at, base int64, compress bool) []byte {
+	if at != 0 {
+		at += 1 - base
+	}
+	dst = AppendString(AppendLen(dst, uint64(at)), field, compress)
+	return AppendString(dst, value, compress)
 }
 
 // appendListpack appends a small collection.
@@ -148,10 +158,14 @@ type RecordOptions struct {
 // AppendRecord appends the key that o is on with its value. The slot of o is
 // locked.
 func AppendRecord(dst []byte, o *store.Obj, opts *RecordOptions) []byte {
+	return AppendBody(appendKeyOf(dst, o, opts), o, opts.Compress)
+}
+
+// appendKeyOf appends what stands before the body.
+func appendKeyOf(dst []byte, o *store.Obj, opts *RecordOptions) []byte {
 	k := Key{Name: o.Key(), ExpireAtMs: o.ExpireAt(), IdleSec: NoIdle, Freq: NoFreq}
 	if opts.Idle {
 		k.IdleSec = int64(o.IdleSeconds(opts.Second))
 	}
-	dst = AppendKey(dst, &k, TypeOf(o), opts.Compress)
-	return AppendBody(dst, o, opts.Compress)
+	return AppendKey(dst, &k, TypeOf(o), opts.Compress)
 }

@@ -2,6 +2,7 @@ package rdb
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/skeindb/skein/internal/store"
 )
@@ -15,18 +16,23 @@ import (
 //	w.Close()
 //
 // What it holds is bounded by what writers touch while the output stands still:
-// the walk itself pauses for the output.
+// the walk itself pauses for the output. A big value comes in pieces (part.go) and
+// goes out at once, behind what was collected before; what writers touch meanwhile
+// is collected behind it.
 type Collector struct {
 	opts    RecordOptions
 	sizes   []dbSize // at the cut
 	version int
+	w       *Writer // of the walk
+	spare   []byte  // likewise
 
 	mu        sync.Mutex
 	buf       []byte
 	db        int    // that the end of buf is in, -1 for none
 	announced []bool // databases whose sizes are written
 	keys      int
-	taken     int64 // bytes that have left buf
+	taken     int64        // bytes that have left buf
+	inParts   atomic.Int64 // bytes that came in parts
 }
 
 type dbSize struct{ keys, expiring int }
@@ -48,35 +54,43 @@ var _ store.Sink = (*Collector)(nil)
 // Record implements store.Sink.
 func (c *Collector) Record(db int, o *store.Obj) {
 	c.mu.Lock()
-	if c.db != db {
-		c.buf = AppendSelectDB(c.buf, db)
-		c.db = db
-		if !c.announced[db] {
-			c.announced[db] = true
-			c.buf = AppendSizes(c.buf, uint64(c.sizes[db].keys), uint64(c.sizes[db].expiring))
-		}
-	}
+	c.enter(db)
 	c.buf = AppendRecord(c.buf, o, &c.opts)
-	c.keys++
 	c.mu.Unlock()
+}
+
+// enter begins a key of a database.
+func (c *Collector) enter(db int) {
+	c.keys++
+	if c.db == db {
+		return
+	}
+	c.buf = AppendSelectDB(c.buf, db)
+	c.db = db
+	if !c.announced[db] {
+		c.announced[db] = true
+		c.buf = AppendSizes(c.buf, uint64(c.sizes[db].keys), uint64(c.sizes[db].expiring))
+	}
 }
 
 // Version returns the version that the file must have: DefaultVersion, which every
 // server since Redis 7.0 reads, unless a value needs more.
 func (c *Collector) Version() int { return c.version }
 
-// take exchanges what was collected, if it is at least enough, for an empty
-// buffer.
-func (c *Collector) take(empty []byte, enough int) []byte {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.buf) < enough {
-		return nil
-	}
+// exchange takes what was collected and leaves an empty buffer. c.mu.
+func (c *Collector) exchange() []byte {
 	full := c.buf
 	c.taken += int64(len(full))
-	c.buf = empty[:0]
+	c.buf, c.spare = c.spare[:0], nil
 	return full
+}
+
+// put puts out what exchange returned.
+func (c *Collector) put(full []byte) {
+	c.w.Write(full)
+	if cap(full) <= keepWindow { // else a big value made it big
+		c.spare = full
+	}
 }
 
 // Keys returns how many keys were collected so far.
@@ -90,31 +104,30 @@ func (c *Collector) Keys() int {
 func (c *Collector) Bytes() int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.taken + int64(len(c.buf))
+	return c.taken + int64(len(c.buf)) + c.inParts.Load()
 }
 
 // Write walks the snapshot and puts it on w: facts, then keys. The caller closes
 // w. An error of the output ends the walk.
 func (c *Collector) Write(s *store.Snapshot, w *Writer, info *Info) error {
-	werr := w.Info(info)
-	spare := make([]byte, 0, 2*writerBuffer)
-	drain := func(enough int) error {
-		if werr != nil {
-			return werr
-		}
-		full := c.take(spare, enough)
-		if full == nil {
-			return nil
-		}
-		_, err := w.Write(full)
-		spare = nil // a big value made it big
-		if cap(full) <= keepWindow {
-			spare = full
-		}
+	w.Info(info) // an error stays
+	c.w, c.spare = w, make([]byte, 0, 2*writerBuffer)
+	if err := s.Walk(func() error { return c.drain(writerBuffer) }); err != nil {
 		return err
 	}
-	if err := s.Walk(func() error { return drain(writerBuffer) }); err != nil {
-		return err
+	return c.drain(1)
+}
+
+// drain puts out what was collected, if it is at least enough.
+func (c *Collector) drain(enough int) error {
+	c.mu.Lock()
+	var full []byte
+	if len(c.buf) >= enough {
+		full = c.exchange()
 	}
-	return drain(1)
+	c.mu.Unlock()
+	if full != nil {
+		c.put(full)
+	}
+	return c.w.err
 }

@@ -276,10 +276,19 @@ func (st *Stream) fill(to ds.Stream) {
 func AppendStream(dst []byte, s ds.Stream, t Type, compress bool) []byte {
 	dst = AppendLen(dst, uint64(s.NodeCount()))
 	s.Nodes(func(base StreamID, node []byte) bool {
-		dst = appendRawID(AppendLen(dst, 16), base)
-		dst = AppendString(dst, node, compress)
+		dst = appendStreamNode(dst, base, node, compress)
 		return true
 	})
+	return appendStreamRest(dst, s, t, compress)
+}
+
+func appendStreamNode(dst []byte, base StreamID, node []byte, compress bool) []byte {
+	dst = appendRawID(AppendLen(dst, 16), base)
+	return AppendString(dst, node, compress)
+}
+
+// appendStreamRest appends what follows the nodes.
+func appendStreamRest(dst []byte, s ds.Stream, t Type, compress bool) []byte {
 	dst = AppendLen(dst, uint64(s.Len()))
 	dst = appendID(dst, s.Last())
 	dst = appendID(dst, s.First())

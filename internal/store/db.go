@@ -95,6 +95,10 @@ func (db *DB) MoveTo(o *Obj, dst *DB, slot uint16, hash uint64, key []byte, to *
 	v := o.Bytes()
 	copy(dst.Create(slot, hash, key, o.Type(), o.Encoding(), len(v), o.ExpireAt(), o.Access(), to), v)
 	to.NoteFieldTime()
+	if o.rec[offFlags]&flagReading != 0 {
+		to.rec[offFlags] |= flagReading
+		db.st.snap.moved(o.ref, to)
+	}
 	db.drop(o)
 }
 

@@ -27,8 +27,9 @@ const (
 	offValLen = 8
 	headSize  = 12
 
-	flagExpire = 1 << 0
-	longKey    = 255
+	flagExpire  = 1 << 0
+	flagReading = 1 << 1 // a snapshot may be reading the value in pieces (reading.go)
+	longKey     = 255
 
 	// MaxValue bounds the inline value of a record.
 	MaxValue = 1<<32 - 1
@@ -149,7 +150,13 @@ func (o *Obj) Slot() uint16 { return o.slot }
 func (o *Obj) DB() *DB { return o.db }
 
 // Arena returns the memory of the key's slot, for the encodings in ds.
-func (o *Obj) Arena() ds.Arena { return o.db.st.arena(o.slot) }
+func (o *Obj) Arena() ds.Arena {
+	a := o.db.st.arena(o.slot)
+	if o.rec[offFlags]&flagReading != 0 {
+		a.Reading = o.reading()
+	}
+	return a
+}
 
 func (o *Obj) valLen() int { return int(binary.LittleEndian.Uint32(o.rec[offValLen:])) }
 
@@ -303,9 +310,13 @@ func (o *Obj) reshape(expireAt int64, valLen int, keep bool, slack int) {
 	key, val := oldRec[o.keyOff:o.valOff], o.Bytes()
 	shard := StripeOf(o.slot)
 	ref := h.Alloc(shard, headerLen(keyLen, expireAt != 0)+keyLen+valLen+slack, mem.Records)
-	epoch := binary.LittleEndian.Uint16(oldRec[offEpoch:])
+	epoch, read := binary.LittleEndian.Uint16(oldRec[offEpoch:]), oldRec[offFlags]&flagReading
 	o.write(o.db, o.slot, o.hash, ref, key, Type(oldRec[0]&15), Encoding(oldRec[0]>>4), valLen, expireAt, o.Access())
 	binary.LittleEndian.PutUint16(o.rec[offEpoch:], epoch)
+	if read != 0 {
+		o.rec[offFlags] |= read
+		o.db.st.snap.moved(old, o)
+	}
 	if keep {
 		copy(o.rec[o.valOff:int(o.valOff)+valLen], val)
 	}
@@ -419,6 +430,9 @@ func (o *Obj) expireChanged(was, at int64) {
 
 // release frees what the value's encoding owns; big ones in the background.
 func (o *Obj) release() {
+	if o.rec[offFlags]&flagReading != 0 && o.detach() {
+		return
+	}
 	switch o.Encoding() {
 	case Hashtable, Quicklist, Skiplist, StreamTree, HashtableTTL:
 		o.db.st.lazy.free(o.Arena(), o.Encoding(), o.Bytes())

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+
+	"github.com/skeindb/skein/internal/mem"
 )
 
 // A snapshot is the content of all databases at one instant, the cut, taken
@@ -17,6 +19,9 @@ import (
 //
 // The order of records is that of the walk with the writers' records strewn
 // in; a Sink must not depend on it.
+//
+// A big value is not written out at once, which would hold up its slot for long, if
+// the sink is a PartSink: reading.go.
 
 // Sink takes the records of a snapshot. Record runs under the lock of the
 // record's slot, from several goroutines at once; o is valid for the call. db
@@ -36,12 +41,14 @@ type snapshotState struct {
 	epoch   uint16
 	partial int // snapshots of some slots since the last walk over all; world lock or turn
 	cur     atomic.Pointer[Snapshot]
+	reads   readings
 }
 
 // Snapshot is one walk. Its methods belong to the goroutine that walks.
 type Snapshot struct {
 	st       *Store
 	sink     Sink
+	parts    PartSink            // sink, if it is one
 	dbs      []*DB               // by number at the cut
 	slots    *[Slots / 64]uint64 // only these; nil: all
 	aborted  atomic.Pointer[string]
@@ -61,6 +68,7 @@ func (st *Store) BeginSnapshot(sink Sink) (*Snapshot, error) {
 		return nil, ErrSnapshotRunning
 	}
 	s := &Snapshot{st: st, sink: sink, dbs: make([]*DB, len(st.dbs))}
+	s.parts, _ = sink.(PartSink)
 	for i := range st.dbs {
 		s.dbs[i] = st.dbs[i].Load()
 		n, _ := s.dbs[i].Len(true)
@@ -100,6 +108,9 @@ const maxPartial = 1 << 14
 
 func (ss *snapshotState) begin(s *Snapshot) {
 	ss.epoch++
+	ss.reads.mu.Lock()
+	ss.reads.open, ss.reads.byRef = true, map[mem.Ref]*reading{}
+	ss.reads.mu.Unlock()
 	ss.cur.Store(s)
 }
 
@@ -115,6 +126,7 @@ const walkChunk = 64
 // each few dozen records; it may wait for an output to drain, and its error
 // ends the walk. Walk returns an error when the snapshot was aborted.
 func (s *Snapshot) Walk(between func() error) error {
+	defer s.st.dropReadings()
 	defer s.st.snap.cur.CompareAndSwap(s, nil)
 	for i, db := range s.dbs {
 		for slot := db.NextOccupied(0); slot < Slots; slot = db.NextOccupied(slot + 1) {
@@ -123,12 +135,15 @@ func (s *Snapshot) Walk(between func() error) error {
 			}
 			for pos := uint64(0); ; {
 				s.st.Lock(uint16(slot))
-				if why := s.aborted.Load(); why != nil {
+				if err := s.abortion(); err != nil {
 					s.st.Unlock(uint16(slot))
-					return fmt.Errorf("%w: %s", ErrSnapshotAborted, *why)
+					return err
 				}
 				pos = db.ScanSlot(uint16(slot), pos, walkChunk, func(o *Obj) { s.record(i, o) })
 				s.st.Unlock(uint16(slot))
+				if err := s.finishReadings(); err != nil {
+					return err
+				}
 				if err := between(); err != nil {
 					return err
 				}
@@ -138,11 +153,23 @@ func (s *Snapshot) Walk(between func() error) error {
 			}
 		}
 	}
-	if why := s.aborted.Load(); why != nil {
-		return fmt.Errorf("%w: %s", ErrSnapshotAborted, *why)
+	// Writers may have begun to write out others since the walk met their slots.
+	if err := s.finishReadings(); err != nil {
+		return err
+	}
+	if err := s.abortion(); err != nil {
+		return err
 	}
 	if s.slots == nil || s.stampAll {
 		s.st.snap.partial = 0 // the next cut comes after this walk: the turn is held
+	}
+	return nil
+}
+
+// abortion returns why the walk cannot go on, if it cannot.
+func (s *Snapshot) abortion() error {
+	if why := s.aborted.Load(); why != nil {
+		return fmt.Errorf("%w: %s", ErrSnapshotAborted, *why)
 	}
 	return nil
 }
@@ -164,7 +191,9 @@ func (s *Snapshot) record(db int, o *Obj) {
 		return
 	}
 	s.done.Add(1)
-	s.sink.Record(db, o)
+	if s.parts == nil || !o.big() || !s.read(db, o) {
+		s.sink.Record(db, o)
+	}
 }
 
 // beforeWrite writes o out if a snapshot still needs it.
