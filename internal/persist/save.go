@@ -43,7 +43,6 @@ func (s *Saver) begin() (context.Context, error) {
 func (s *Saver) end(err error, background bool) {
 	s.mu.Lock()
 	s.cancel()
-	s.running, s.cancel = false, nil
 	if background {
 		s.lastTook = s.opt.Now().Sub(s.began)
 		s.lastTry = s.began
@@ -56,6 +55,10 @@ func (s *Saver) end(err error, background bool) {
 		s.failed = true
 	}
 	s.mu.Unlock()
+	s.Guard()
+	s.mu.Lock()
+	s.running, s.cancel = false, nil // who sees the end finds the gate as the end left it
+	s.mu.Unlock()
 	switch {
 	case err == nil && background:
 		s.opt.Log.Info("Background saving terminated with success")
@@ -66,7 +69,6 @@ func (s *Saver) end(err error, background bool) {
 	default:
 		s.opt.Log.Warn("Error saving DB on disk", "err", err)
 	}
-	s.Guard()
 }
 
 // Guard closes or opens the gate for writes after a failed save, as the settings
