@@ -50,6 +50,7 @@ import (
 
 	"github.com/skeindb/skein/internal/disk"
 	"github.com/skeindb/skein/internal/engine"
+	"github.com/skeindb/skein/internal/rdb"
 )
 
 // Fsync is the directive appendfsync.
@@ -99,7 +100,7 @@ type Options struct {
 	// Snapshot writes the data set as a base to w.
 	Snapshot func(ctx context.Context, w io.Writer, compress bool, c Cut) error
 	// Loading begins to load so many bytes: clients are told until done.
-	Loading func(total int64) (progress func(loaded int64), done func())
+	Loading func(total int64) rdb.Progress
 	// Saving reports whether a save to an RDB file is being made.
 	Saving func() bool
 	// Offset is the length of the replication history.

@@ -179,11 +179,12 @@ func (a *AOF) load(m *Manifest) (done func(), err error) {
 	if err != nil {
 		return func() {}, err
 	}
-	progress, done := a.o.Loading(total)
+	progress := a.o.Loading(total)
 	began := time.Now()
 	dirty := a.o.Engine.Dirty()
 	defer func() { a.o.Engine.AddDirty(dirty - a.o.Engine.Dirty()) }() // loading changes nothing
-	l := &loader{a: a, settings: a.o.Settings(), progress: progress}
+	l := &loader{a: a, settings: a.o.Settings(), progress: progress.At}
+	done = func() { progress.Done(l.rdb) }
 	for i, f := range files {
 		l.last = true
 		for _, later := range files[i+1:] {
@@ -205,9 +206,10 @@ func (a *AOF) load(m *Manifest) (done func(), err error) {
 type loader struct {
 	a        *AOF
 	settings Settings
-	progress func(int64)
-	done     int64 // bytes of the files before
-	last     bool  // nothing follows this file
+	progress func(int64, *rdb.LoadStats) error
+	rdb      *rdb.LoadStats // of the base, if it was one
+	done     int64          // bytes of the files before
+	last     bool           // nothing follows this file
 }
 
 const readSize = 1 << 20
@@ -237,8 +239,7 @@ func (l *loader) file(info FileInfo) error {
 		return err
 	}
 	l.done += size
-	l.progress(l.done)
-	return nil
+	return l.progress(l.done, nil)
 }
 
 // isRDB reports whether a file begins as an RDB.
@@ -254,11 +255,12 @@ func (l *loader) base(r *rdb.Reader, name string) error {
 	e := l.a.o.Engine
 	st, err := rdb.Load(r, e.Store, &rdb.LoadOptions{
 		Limits: e.Env.Limits().Limits, NowMs: e.Now(), Function: l.a.o.LoadFunction,
-		Between: func(st *rdb.LoadStats) error { l.progress(l.done + st.Bytes); return nil },
+		Between: func(st *rdb.LoadStats) error { return l.progress(l.done+st.Bytes, st) },
 	})
 	if err != nil {
 		return fmt.Errorf("aof: %s: %w", name, err)
 	}
+	l.rdb = &st
 	if what := st.LeftOut(); what != "" {
 		l.a.o.Log.Warn("The file held what this server cannot keep, it was left out", "what", what)
 	}
@@ -312,7 +314,9 @@ func (c *commands) run() error {
 		if eof = errors.Is(err, io.EOF); err != nil && !eof {
 			return fmt.Errorf("aof: %w", err)
 		}
-		c.l.progress(c.l.done + c.off)
+		if err := c.l.progress(c.l.done+c.off, nil); err != nil {
+			return err
+		}
 	}
 }
 

@@ -117,19 +117,15 @@ func (s *Saver) Info() string {
 	line("rdb_current_bgsave_time_sec", current)
 	line("rdb_saves", s.tries)
 	line("rdb_last_cow_size", 0)
+	line("rdb_last_load_keys_expired", l.expired)
+	line("rdb_last_load_keys_loaded", l.keys)
 	if l.active {
+		percent, eta := l.progress(time.Now())
 		line("loading_start_time", l.start.Unix())
 		line("loading_total_bytes", l.total)
-		line("loading_rdb_used_mem", 0)
+		line("loading_rdb_used_mem", l.usedMem)
 		line("loading_loaded_bytes", l.loaded)
-		perc, eta := 0.0, int64(0)
-		if l.total > 0 {
-			perc = float64(l.loaded) * 100 / float64(l.total)
-		}
-		if el := time.Since(l.start); l.loaded > 0 {
-			eta = int64(el.Seconds() * float64(l.total-l.loaded) / float64(l.loaded))
-		}
-		line("loading_loaded_perc", fmt.Sprintf("%.2f", perc))
+		line("loading_loaded_perc", fmt.Sprintf("%.2f", percent))
 		line("loading_eta_seconds", eta)
 	}
 	return b.String()

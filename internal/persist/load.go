@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -13,20 +12,27 @@ import (
 	"github.com/skeindb/skein/internal/rdb"
 )
 
-// loadState is the progress of a load, for INFO.
+// loadState is the progress of a load, for INFO and the log.
 type loadState struct {
-	mu     sync.Mutex
-	active bool
-	start  time.Time
-	total  int64 // bytes
-	loaded int64
+	mu      sync.Mutex
+	active  bool
+	start   time.Time
+	total   int64 // bytes, 0: not known
+	loaded  int64
+	usedMem int64 // of the server that wrote the file, 0: not known
+	logged  time.Time
+	// Of the last RDB that was loaded.
+	keys, expired int
 }
+
+// logEvery spaces the log lines of a load.
+const logEvery = 5 * time.Second
 
 // Load fills the empty data set from the file, if there is one. While it runs
 // clients are told -LOADING. keepExpired is set on a replica. done, if not nil,
 // is told what the file said about the replication stream, nil if nothing, and
 // how many expired keys were left out.
-func (s *Saver) Load(keepExpired bool, done func(at *rdb.ReplInfo, expired int)) error {
+func (s *Saver) Load(keepExpired bool, done func(at *rdb.ReplInfo, expired int)) (err error) {
 	path := s.Path()
 	f, err := disk.Open(s.opt.FS, path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -41,20 +47,24 @@ func (s *Saver) Load(keepExpired bool, done func(at *rdb.ReplInfo, expired int))
 		return fmt.Errorf("persist: %w", err)
 	}
 	e := s.opt.Engine
-	progress, loaded := s.Loading(size)
-	defer loaded()
+	progress := s.Loading(size)
+	var st rdb.LoadStats
+	defer func() {
+		if err != nil {
+			progress.Done(nil)
+		} else {
+			progress.Done(&st)
+		}
+	}()
 	start := time.Now()
-	st, err := rdb.Load(rdb.NewReader(f), e.Store, &rdb.LoadOptions{
+	st, err = rdb.Load(rdb.NewReader(f), e.Store, &rdb.LoadOptions{
 		Limits: e.Env.Limits().Limits, NowMs: e.Now(), DropExpired: !keepExpired,
 		Aux: func(name, value []byte) {
 			if len(name) > 0 && name[0] == '%' {
 				s.opt.Log.Info("RDB '" + string(name) + "': " + string(value))
 			}
 		},
-		Between: func(st *rdb.LoadStats) error {
-			progress(st.Bytes)
-			return nil
-		},
+		Between: func(st *rdb.LoadStats) error { return progress.At(st.Bytes, st) },
 	})
 	if err != nil {
 		return fmt.Errorf("persist: load %s: %w", path, err)
@@ -71,25 +81,72 @@ func (s *Saver) Load(keepExpired bool, done func(at *rdb.ReplInfo, expired int))
 }
 
 // Loading begins to load a data set of so many bytes: until done, clients are told
-// -LOADING, and INFO shows the progress.
-func (s *Saver) Loading(total int64) (progress func(loaded int64), done func()) {
-	l := &s.loading
+// -LOADING, and INFO and the log show the progress.
+func (s *Saver) Loading(total int64) rdb.Progress {
 	s.opt.Engine.SetGate(engine.GateLoading, true)
-	l.mu.Lock()
-	l.active, l.start, l.total, l.loaded = true, time.Now(), total, 0
-	l.mu.Unlock()
-	progress = func(loaded int64) {
-		l.mu.Lock()
-		l.loaded = loaded
-		l.mu.Unlock()
-	}
-	return progress, func() {
-		l.mu.Lock()
-		l.active = false
-		l.mu.Unlock()
-		debug.FreeOSMemory() // the buffers of the load, some megabytes
+	p := s.Follow(total)
+	return rdb.Progress{At: p.At, Done: func(st *rdb.LoadStats) {
+		p.Done(st)
 		s.opt.Engine.SetGate(engine.GateLoading, false)
+	}}
+}
+
+// Follow is Loading for a load that sees to the clients itself.
+func (s *Saver) Follow(total int64) rdb.Progress {
+	l := &s.loading
+	now := time.Now()
+	l.mu.Lock()
+	l.active, l.start, l.total, l.loaded, l.usedMem, l.logged = true, now, total, 0, 0, now
+	l.mu.Unlock()
+	return rdb.Progress{At: func(loaded int64, st *rdb.LoadStats) error {
+		if s.opt.Ending != nil {
+			if err := s.opt.Ending(); err != nil {
+				return err
+			}
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.loaded = loaded
+		if st != nil {
+			l.usedMem = st.Info.UsedMemory
+		}
+		if now := time.Now(); now.Sub(l.logged) >= logEvery {
+			l.logged = now
+			percent, eta := l.progress(now)
+			line := fmt.Sprintf("Loading: %.0f%% done, about %d seconds to go", percent, eta)
+			if st != nil {
+				line += fmt.Sprintf(", %d keys so far", st.Keys)
+			}
+			s.opt.Log.Info(line)
+		}
+		return nil
+	}, Done: func(st *rdb.LoadStats) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.active = false
+		if st != nil {
+			l.keys, l.expired = st.Keys, st.Expired
+		}
+	}}
+}
+
+// progress returns how much is loaded, in percent, and how many seconds it will
+// still take. Where the size is not known the memory of the server that wrote the
+// file stands for it, a poor guess. l.mu is held.
+func (l *loadState) progress(now time.Time) (percent float64, eta int64) {
+	total, most := l.total, 100.0
+	if total <= 0 {
+		total, most = l.usedMem, 99.99
 	}
+	if total <= 0 {
+		return 0, 1
+	}
+	percent = min(float64(l.loaded)*100/float64(total), most)
+	elapsed := now.Sub(l.start).Seconds()
+	if elapsed < 1 || l.loaded == 0 {
+		return percent, 1
+	}
+	return percent, max(int64(elapsed*float64(total-l.loaded)/float64(l.loaded)), 0)
 }
 
 // Reload saves, empties the data set and loads it again (DEBUG RELOAD). With

@@ -32,6 +32,8 @@ type Options struct {
 	// of the append-only file: a save then has to wait. May be nil.
 	Busy func() bool
 	Now  func() time.Time // time.Now if nil
+	// Ending says that the node ends, and a load need not be finished. May be nil.
+	Ending func() error
 }
 
 // Saver saves and loads the data set of one node. Safe for concurrent use.

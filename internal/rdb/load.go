@@ -53,6 +53,15 @@ func (s *LoadStats) LeftOut() string {
 	return strings.Join(what, ", ")
 }
 
+// Progress is told how a load of one or more files goes.
+type Progress struct {
+	// At says that so many bytes are loaded. s is of the RDB being read, nil for
+	// commands. Its error ends the load.
+	At func(bytes int64, s *LoadStats) error
+	// Done ends it; s is of the RDB, nil if none was read to its end.
+	Done func(s *LoadStats)
+}
+
 // betweenKeys is how many keys go by from one call of Between to the next.
 const betweenKeys = 512
 

@@ -181,6 +181,10 @@ func (r *Repl) dropData(s *Settings) {
 // load reads the snapshot into the keyspace and returns what was read past it.
 func (l *link) load(body io.Reader) (rdb.LoadStats, []byte, error) {
 	r := l.r
+	var progress rdb.Progress
+	if r.o.Loading != nil {
+		progress = r.o.Loading(l.f.syncTotal.Load())
+	}
 	rd := rdb.NewReader(body)
 	o := rdb.LoadOptions{
 		Limits:   r.e.Env.Limits().Limits,
@@ -188,11 +192,23 @@ func (l *link) load(body io.Reader) (rdb.LoadStats, []byte, error) {
 		Function: r.o.LoadFunction,
 		Between: func(s *rdb.LoadStats) error {
 			l.f.loadedKeys.Store(int64(s.Keys))
+			if progress.At != nil {
+				if err := progress.At(s.Bytes, s); err != nil {
+					return err
+				}
+			}
 			return l.f.ctx.Err()
 		},
 	}
 	stats, err := rdb.Load(rd, r.e.Store, &o)
 	l.f.loadedKeys.Store(int64(stats.Keys))
+	if progress.Done != nil {
+		if err != nil {
+			progress.Done(nil)
+		} else {
+			progress.Done(&stats)
+		}
+	}
 	return stats, rd.Buffered(), err
 }
 

@@ -91,6 +91,10 @@ type Options struct {
 	BeforeLoad func()
 	AfterLoad  func(ok bool)
 
+	// Loading begins to load a snapshot of so many bytes, 0 if that is not known.
+	// May be nil.
+	Loading func(total int64) rdb.Progress
+
 	// Functions returns the sources of all function libraries; ClearFunctions
 	// and LoadFunction replace them in a full sync. May be nil.
 	Functions      func() [][]byte

@@ -59,8 +59,10 @@ func (s *Server) operatorSpecs() []*command.Spec {
 				thaw()
 			}
 		},
-		Reload:  func(o admin.Reload) error { return s.saver.Reload(!o.NoSave, !o.NoFlush) },
-		LoadAOF: s.aof.Reload,
+		Reload: func(o admin.Reload) error {
+			return s.loaded(func() error { return s.saver.Reload(!o.NoSave, !o.NoFlush) })
+		},
+		LoadAOF: func() error { return s.loaded(s.aof.Reload) },
 	}
 	if s.bus != nil {
 		o.KillLink, o.PacketFilter, o.CloseOnDrop, o.RandomPing = s.bus.KillLinks, s.bus.DropPackets, s.bus.CloseOnDrop, s.bus.SetRandomPing
@@ -81,6 +83,10 @@ func (exitOrder) Error() string { return "server: SHUTDOWN" }
 // cannot save and so does not stop.
 func (s *Server) shutdown(how admin.Shutdown, failed func()) {
 	go func() {
+		if s.engine.Gate(engine.GateLoading) {
+			s.stop(exitOrder{}) // what is loaded so far must not replace what is on disk
+			return
+		}
 		s.engine.Pause("shutdown", 1<<62, false)
 		if how.Save || !how.NoSave && len(s.Config.Save.Get()) > 0 {
 			s.saver.Stop() // a background save would be in the way
@@ -109,13 +115,22 @@ func (s *Server) shutdown(how admin.Shutdown, failed func()) {
 	}()
 }
 
+// loaded runs fn, but not while data is loaded: what is there so far must not be
+// saved, nor loaded over.
+func (s *Server) loaded(fn func() error) error {
+	if s.engine.Gate(engine.GateLoading) {
+		return errors.New("server: a data set is being loaded")
+	}
+	return fn()
+}
+
 // saveAtExit reports whether the data set is saved when the node stops for the
 // given reason.
 func (s *Server) saveAtExit(cause error) bool {
 	var sig StopSignal
 	var flags config.ShutdownFlags
 	switch {
-	case errors.As(cause, new(exitOrder)):
+	case errors.As(cause, new(exitOrder)), s.engine.Gate(engine.GateLoading):
 		return false
 	case errors.As(cause, &sig) && sig.Signal.String() == "interrupt":
 		flags = s.Config.ShutdownOnSIGINT.Get()

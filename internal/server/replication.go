@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -50,8 +51,10 @@ func (s *Server) newRepl() {
 				s.bus.LoadSlotStates(states)
 			}
 		},
+		Loading:    func(total int64) rdb.Progress { return s.saver.Follow(total) },
 		BeforeLoad: func() { s.aof.SwitchOff() },
 		AfterLoad: func(ok bool) {
+			debug.FreeOSMemory() // the buffers of the load, some megabytes
 			if ok {
 				s.resumeAOF()
 			}

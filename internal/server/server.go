@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -56,6 +57,7 @@ type Server struct {
 	listeners listeners
 	tls       atomic.Pointer[tlsConfigs] // nil: nothing speaks TLS
 
+	ctx  context.Context // of Run; ends when the node is to stop
 	stop context.CancelCauseFunc
 	wg   sync.WaitGroup
 }
@@ -80,7 +82,7 @@ func New(cfg *config.Config, log *slog.Logger) (*Server, error) {
 	s.net = netio.New(s.netOptions())
 	s.newRepl()
 	s.saver = persist.New(persist.Options{Engine: s.engine, Config: cfg, Log: log, FS: disk.OS{}, Used: heap.Used, Cut: s.repl.Cut,
-		Busy: func() bool { return s.aof.Rewriting() }})
+		Busy: func() bool { return s.aof.Rewriting() }, Ending: func() error { return context.Cause(s.ctx) }})
 	s.newAOF()
 	if cfg.ClusterEnabled.Get() {
 		if err := s.newBus(); err != nil {
@@ -104,6 +106,7 @@ func (s *Server) table() *command.Table {
 // until ctx ends; then it stops in order.
 func (s *Server) Run(ctx context.Context, ready func()) error {
 	ctx, s.stop = context.WithCancelCause(ctx)
+	s.ctx = ctx
 	defer s.stop(nil)
 	// Who connects early must not write below what is loaded.
 	s.engine.SetGate(engine.GateStandBack, s.bus != nil)
@@ -117,6 +120,14 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 		}
 	}
 	loaded, err := s.load()
+	if err != nil && ctx.Err() != nil {
+		// What is on disk is whole, what is in memory is not: nothing is saved.
+		s.Log.Warn("Received shutdown signal during loading, exiting now.")
+		stopCtx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		s.net.Shutdown(stopCtx)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -136,6 +147,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	s.wg.Add(1)
 	go s.cron(ctx)
 	ready()
+	debug.FreeOSMemory() // the buffers of loading, some megabytes
 	<-ctx.Done()
 	s.wg.Wait()
 	stopCtx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
