@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -277,6 +278,58 @@ func FuzzLoad(f *testing.F) {
 			t.Errorf("%q, then %q", want, got)
 		}
 		l.stop()
+	})
+}
+
+// Any bytes as a base: RDB, RDB and commands behind it, or commands. They are
+// loaded or refused with the name of the file and the place, and memory is in
+// proportion.
+func FuzzBase(f *testing.F) {
+	var file bytes.Buffer
+	w := rdb.NewWriter(&file, rdb.WriterOptions{Checksum: true})
+	w.Info(&rdb.Info{ServerVersion: "7.0.15", AOFBase: true})
+	w.SelectDB(0, 2, 0)
+	w.Key(&rdb.Key{Name: []byte("a"), IdleSec: rdb.NoIdle, Freq: rdb.NoFreq}, rdb.TypeString, rdb.AppendString(nil, []byte("1"), false))
+	w.Key(&rdb.Key{Name: []byte("n"), ExpireAtMs: 1, IdleSec: 7, Freq: 9}, rdb.TypeString, rdb.AppendString(nil, bytes.Repeat([]byte("x"), 60), true))
+	if err := w.Close(); err != nil {
+		f.Fatal(err)
+	}
+	for _, name := range []bool{true, false} {
+		f.Add(file.Bytes(), name)
+		f.Add(append(bytes.Clone(file.Bytes()), cmds("SELECT 1", "SET b 2", "MULTI", "INCR n", "EXEC")...), name)
+		f.Add(cmds("SET b 2", "MULTI", "INCR n"), name)
+		f.Add([]byte("REDIS0010\xfe\x00\x02\x01k\x81\x00\x00\x01\x00\x00\x00\x00\x00"), name)
+	}
+	f.Fuzz(func(t *testing.T, content []byte, byRDB bool) {
+		name := "appendonly.aof.1.base.aof"
+		if byRDB {
+			name = "appendonly.aof.1.base.rdb"
+		}
+		fs := newDisk()
+		put(t, fs, name, content)
+		put(t, fs, "appendonly.aof.manifest", []byte("file "+name+" seq 1 type b\n"))
+		l := newLab(t, fs, "data", nil)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		err := l.aof.Open()
+		runtime.ReadMemStats(&after)
+		l.aof.Start()
+		defer l.stop()
+		if got := after.TotalAlloc - before.TotalAlloc; got > 8<<20+600*uint64(len(content)) && !bytes.Contains(content, []byte{'*'}) {
+			t.Fatalf("%d bytes of file: %d bytes of memory", len(content), got)
+		}
+		if err != nil {
+			if text := err.Error(); !strings.Contains(text, name) || !strings.Contains(text, "offset ") {
+				t.Fatalf("error %q", err)
+			}
+			return
+		}
+		if got := l.client().do("SET end 1"); got != "+OK" {
+			t.Fatalf("SET: %q", got)
+		}
+		if err := l.e.Store.Heap.Check(); err != nil {
+			t.Fatal(err)
+		}
 	})
 }
 

@@ -179,6 +179,14 @@ func (w *world) check() {
 			err = zsetTree(o).Check()
 		case store.Hashtable:
 			err = ds.OpenTable(o.Arena(), o.Bytes()).Check()
+		case store.HashtableTTL:
+			err = ds.OpenTTLTable(o.Arena(), o.Bytes()).Check()
+		case store.StreamTree:
+			err = ds.OpenStream(o.Arena(), o.Bytes()).Check()
+		case store.ListpackTTL:
+			if err = ds.ValidateLP(o.Bytes()); err == nil && ds.LP(o.Bytes()).Count()%3 != 0 {
+				err = fmt.Errorf("listpack of triplets with %d elements", ds.LP(o.Bytes()).Count())
+			}
 		case store.Intset:
 			if err = ds.ValidateIntset(o.Bytes()); err == nil && setLen(o) > w.limits.SetIntset {
 				err = fmt.Errorf("intset of %d members", setLen(o))

@@ -61,8 +61,8 @@ type world struct {
 }
 
 func newWorld(t testing.TB) *world {
-	_, isTest := t.(*testing.T)
-	heap, err := mem.New(mem.Options{Poison: isTest})
+	_, isBench := t.(*testing.B)
+	heap, err := mem.New(mem.Options{Poison: !isBench})
 	if err != nil {
 		t.Fatal(err)
 	}

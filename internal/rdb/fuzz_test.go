@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"runtime/metrics"
 	"testing"
 
 	"github.com/skeindb/skein/internal/ds"
@@ -30,6 +31,45 @@ func bounded(t *testing.T, s *source, input int) {
 	}
 }
 
+// small fails if a value is out of proportion to the input it was made of, before
+// and after being the memory in use and all that was ever allocated.
+func small(t *testing.T, input int, used int64, before uint64) {
+	t.Helper()
+	room := int64(128<<10 + 2*lzfMaxRatio*input)
+	if got := int64(allocated()-before) - 1<<20; used > room || got > room {
+		t.Fatalf("%d bytes of input: %d bytes of memory, %d of Go's", input, used, got)
+	}
+}
+
+// allocated returns the bytes of Go memory that were ever allocated, large
+// objects exactly.
+func allocated() uint64 {
+	s := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(s)
+	return s[0].Value.Uint64()
+}
+
+// sound verifies the structure of what was built.
+func sound(a ds.Arena, e store.Encoding, inline []byte) error {
+	switch e {
+	case store.Quicklist:
+		return ds.OpenQuicklist(a, inline).Check()
+	case store.Hashtable:
+		return ds.OpenTable(a, inline).Check()
+	case store.Skiplist:
+		return ds.OpenZSet(a, inline).Check()
+	case store.HashtableTTL:
+		return ds.OpenTTLTable(a, inline).Check()
+	case store.StreamTree:
+		return ds.OpenStream(a, inline).Check()
+	case store.Intset:
+		return ds.ValidateIntset(inline)
+	case store.Listpack, store.ListpackTTL:
+		return ds.ValidateLP(inline)
+	}
+	return nil
+}
+
 // FuzzReader: no file makes reading panic or allocate out of proportion, whether
 // its values are read, built or passed over, and reading ends.
 func FuzzReader(f *testing.F) {
@@ -47,7 +87,7 @@ func FuzzReader(f *testing.F) {
 		_, err := Check(bytes.NewReader(in), "fuzz", 0, io.Discard)
 		formatError(t, err)
 
-		before := h.Used()
+		before, goBefore := h.Used(), allocated()
 		r, b := NewReader(bytes.NewReader(in)), Builder{Limits: DefaultLimits()}
 		for {
 			e, err := r.Next()
@@ -56,8 +96,17 @@ func FuzzReader(f *testing.F) {
 				break
 			}
 			if e == EventKey {
-				formatError(t, b.Build(r.Value(), h, 0))
-				b.Drop()
+				err := b.Build(r.Value(), h, 0)
+				formatError(t, err)
+				if err == nil {
+					err = sound(ds.Arena{Heap: h}, b.enc, b.inline)
+				} else {
+					err = nil
+				}
+				small(t, len(in), h.Used()-before, goBefore)
+				if b.Drop(); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
 		bounded(t, &r.s, len(in))
@@ -104,10 +153,15 @@ func FuzzValue(f *testing.F) {
 			}
 			return
 		}
+		used, before := st.Heap.Used(), allocated()
 		var o store.Obj
 		if err := put(st, "k", v, DefaultLimits(), &o); err != nil {
 			formatError(t, err)
 			return
+		}
+		small(t, len(body), st.Heap.Used()-used, before)
+		if err := sound(o.Arena(), o.Encoding(), o.Bytes()); err != nil {
+			t.Fatal(err)
 		}
 		bounded(t, &r.s, len(p))
 		got, want := elements(t, open(t, AppendDump(nil, &o, true))), elements(t, open(t, p))

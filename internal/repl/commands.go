@@ -250,6 +250,10 @@ func (r *Repl) replicaof(c *command.Ctx) {
 		c.Error("ERR REPLICAOF not allowed in cluster mode.")
 		return
 	}
+	if s.IsPrimary() { // the link cannot wait for its own end
+		c.Error("ERR REPLICAOF not allowed in the stream of the primary.")
+		return
+	}
 	r.mu.Lock()
 	failing := r.failover.on()
 	r.mu.Unlock()
