@@ -305,7 +305,7 @@ func FuzzBase(f *testing.F) {
 		if byRDB {
 			name = "appendonly.aof.1.base.rdb"
 		}
-		fs := newDisk()
+		fs := labtest.NewDisk()
 		put(t, fs, name, content)
 		put(t, fs, "appendonly.aof.manifest", []byte("file "+name+" seq 1 type b\n"))
 		l := newLab(t, fs, "data", nil)
@@ -324,10 +324,10 @@ func FuzzBase(f *testing.F) {
 			}
 			return
 		}
-		if got := l.client().do("SET end 1"); got != "+OK" {
+		if got := l.Client().Do("SET end 1"); got != "+OK" {
 			t.Fatalf("SET: %q", got)
 		}
-		if err := l.e.Store.Heap.Check(); err != nil {
+		if err := l.E.Store.Heap.Check(); err != nil {
 			t.Fatal(err)
 		}
 	})

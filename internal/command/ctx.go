@@ -290,12 +290,12 @@ func (c *Ctx) Delete(o *store.Obj) { o.DB().Delete(o) }
 // event.
 func (c *Ctx) ExpireObj(o *store.Obj) {
 	key := append([]byte(nil), o.Key()...)
-	slot, db := o.Slot(), o.DB()
-	db.Delete(o)
+	slot, db, lazy := o.Slot(), o.DB(), c.Env.Limits().LazyExpire
+	db.DeleteIn(o, lazy)
 	c.ExpiredKeys++
 	c.Changes = append(c.Changes, Change{DB: db.Index(), Slot: slot, Key: key, Event: "expired"})
 	name := "DEL"
-	if c.Env.Limits().LazyExpire {
+	if lazy {
 		name = "UNLINK"
 	}
 	if c.LogOn {

@@ -50,15 +50,15 @@ const (
 	errDumpFormat  = "ERR Bad data format"
 )
 
-// restoreOptions are what follows the payload. FREQ has no effect: records keep
-// the time of the last access only.
+// restoreOptions are what follows the payload.
 type restoreOptions struct {
 	replace, absolute bool
-	idleSec           int64
+	idleSec, freq     int64 // -1: not given
 }
 
 func readRestoreOptions(a *command.Args) (opt restoreOptions) {
 	idle, freq := false, false
+	opt.idleSec, opt.freq = -1, -1
 	for a.More() {
 		switch {
 		case a.Is("replace"):
@@ -71,7 +71,7 @@ func readRestoreOptions(a *command.Args) (opt restoreOptions) {
 			}
 			idle = true
 		case a.Left() > 1 && !idle && a.Is("freq"):
-			if n := a.Int(); n < 0 || n > 255 {
+			if opt.freq = a.Int(); opt.freq < 0 || opt.freq > 255 {
 				a.Fail(errInvalidFreq)
 			}
 			freq = true
@@ -139,8 +139,8 @@ func restore(c *command.Ctx) {
 		c.OK()
 		return
 	}
-	access := c.Second() - uint32(min(opt.idleSec, maxIdleSec))
-	build.Create(c.DB, key.Slot, key.Hash, c.Arg(1), at, access, o)
+	build.Create(c.DB, key.Slot, key.Hash, c.Arg(1), at, c.Second(), o)
+	o.SetAccessFacts(c.Second(), opt.idleSec, int(opt.freq))
 	c.Changed(1, "restore")
 	if at != ttl {
 		argv := append(make([][]byte, 0, len(c.Argv)+1), c.Argv...)
@@ -149,10 +149,6 @@ func restore(c *command.Ctx) {
 	}
 	c.OK()
 }
-
-// maxIdleSec is the longest that a record can say it was idle: its access clock
-// has 24 bits.
-const maxIdleSec = 1<<24 - 1
 
 // delName is the command by which a deletion that a command brings with it
 // is propagated.

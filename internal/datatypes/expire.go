@@ -53,9 +53,10 @@ func alreadyExpired(c *command.Ctx, at int64) bool {
 // deleteExpired deletes the key in argument i, which o is on, instead of giving
 // it an expiry in the past.
 func deleteExpired(c *command.Ctx, i int, o *store.Obj) {
-	c.Delete(o)
+	lazy := c.Env.Limits().LazyExpire
+	o.DB().DeleteIn(o, lazy)
 	c.Changed(i, "del")
-	if c.Env.Limits().LazyExpire {
+	if lazy {
 		c.Propagate([]byte("UNLINK"), c.Argv[i])
 	} else {
 		c.Propagate([]byte("DEL"), c.Argv[i])

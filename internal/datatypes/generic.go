@@ -70,9 +70,10 @@ func genericSpecs() []*command.Spec {
 func del(c *command.Ctx) {
 	o := c.Obj(0)
 	n := int64(0)
+	lazy := c.Spec.Name == "unlink" || c.Env.Limits().LazyUserDel
 	for i := 1; i < len(c.Argv); i++ {
 		if c.Peek(i, o) {
-			c.Delete(o)
+			o.DB().DeleteIn(o, lazy)
 			c.Changed(i, "del")
 			n++
 		}
@@ -92,7 +93,9 @@ func touch(c *command.Ctx) {
 	n := int64(0)
 	for i := 1; i < len(c.Argv); i++ {
 		if o := c.Obj(0); c.Find(i, o) {
-			o.Touch(c.Second()) // even after CLIENT NO-TOUCH
+			if c.NoTouch { // it is for this
+				o.Touch(c.Second())
+			}
 			n++
 		}
 	}
@@ -276,15 +279,27 @@ func objectEncoding(c *command.Ctx) {
 }
 
 func objectFreq(c *command.Ctx) {
-	if look(c, c.Obj(0)) {
-		c.Error("ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.")
+	o := c.Obj(0)
+	if !look(c, o) {
+		return
 	}
+	if c.DB.Store().AccessKind() != store.AccessUses {
+		c.Error("ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.")
+		return
+	}
+	c.Int(int64(o.Uses(c.Second())))
 }
 
 func objectIdletime(c *command.Ctx) {
-	if o := c.Obj(0); look(c, o) {
-		c.Int(int64(o.IdleSeconds(c.Second())))
+	o := c.Obj(0)
+	if !look(c, o) {
+		return
 	}
+	if c.DB.Store().AccessKind() == store.AccessUses {
+		c.Error("ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.")
+		return
+	}
+	c.Int(int64(o.IdleSeconds(c.Second())))
 }
 
 func objectRefcount(c *command.Ctx) {

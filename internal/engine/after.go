@@ -19,9 +19,13 @@ const (
 // under the command's slot locks.
 func (s *Session) after() {
 	c, e := &s.ctx, s.e
-	s.tally.dirty += c.Dirty + c.ExpiredFields
-	s.tally.expired += c.ExpiredKeys
-	c.ExpiredKeys, c.ExpiredFields = 0, 0
+	s.tally.dirty += c.Dirty
+	if c.ExpiredKeys|c.ExpiredFields != 0 {
+		s.tally.dirty += c.ExpiredFields
+		s.tally.expired += c.ExpiredKeys
+		e.Stats.ExpiredFields.Add(c.ExpiredFields)
+		c.ExpiredKeys, c.ExpiredFields = 0, 0
+	}
 	if c.LogOn {
 		s.logEffects()
 	}

@@ -3,7 +3,6 @@ package engine
 import (
 	"strconv"
 	"time"
-	"unsafe"
 )
 
 // What CLIENT LIST shows of other sessions is read from where they publish it:
@@ -148,7 +147,7 @@ func (s *Session) appendInfo(dst []byte, me *Session) []byte {
 	num("obl", 0)
 	num("oll", chunks)
 	num("omem", out)
-	num("tot-mem", int64(unsafe.Sizeof(*s))+int64(capacity)+out+argv+queuedSize+s.replyBuffer.Load())
+	num("tot-mem", s.MemUsed()+argv)
 	text("events", events)
 	text("cmd", cmd)
 	text("user", user)

@@ -67,6 +67,8 @@ type Engine struct {
 	flushes   atomic.Int64 // calls of FlushLocked
 	flushAlls atomic.Int64 // of FLUSHALL
 
+	expireAt expirePlace
+
 	// EndTurn, when set, runs after each batch of a session that wrote, before
 	// the replies leave: what must be durable or acknowledged first is waited
 	// for here (wrote). If it returns false that cannot be had: nobody knows what
@@ -124,7 +126,7 @@ func (e *Engine) SyncClock() {
 	e.wallBase.Store(now.UnixMilli() - int64(now.Sub(e.start))/1e6)
 }
 
-// evict makes room; a pause of writes is one of evictions too.
+// evict makes room; a pause of writes is one of evictions too. No locks are held.
 func (e *Engine) evict() {
 	if e.Evict != nil && e.gates.Load()&(GatePauseAll|GatePauseWrite) == 0 {
 		e.Evict()

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/skeindb/skein/internal/command"
 	"github.com/skeindb/skein/internal/resp"
@@ -16,7 +17,8 @@ type Eviction struct {
 	Volatile bool  // only keys with an expiry
 	Order    EvictionOrder
 	Samples  int
-	Unlink   bool // replicas are told UNLINK rather than DEL
+	Lazy     bool          // freed in the background, and told as UNLINK rather than DEL
+	Budget   time.Duration // of one Run; what is then still over the limit is left to Tick. 0: none
 }
 
 // EvictionOrder is what makes one sampled key a better victim than another.
@@ -25,89 +27,155 @@ type EvictionOrder uint8
 const (
 	EvictNothing EvictionOrder = iota
 	EvictIdle                  // the longest not used
+	EvictUnused                // the least often used
 	EvictRandom
 	EvictSoonest // the first to expire
 )
 
 // Evictor keeps memory under a limit by deleting sampled keys. The settings are
-// asked for at each run.
+// asked for at each run. The best of what was sampled and not deleted is kept for
+// the next time, so that few samples a key come near to the true order.
 type Evictor struct {
 	Engine   *Engine
 	Used     func() int64
 	Settings func() Eviction
 
-	mu sync.Mutex // one at a time; the others then find it done
+	mu    sync.Mutex // one at a time; the others then find it done
+	pool  [evictPool]victim
+	n     int           // of pool that are in use, the best at the end
+	by    EvictionOrder // that their scores are of
+	spare victim        // its buffer is reused
+	obj   store.Obj
+	buf   []byte
 }
 
-// Run deletes keys until memory is under the limit, and closes GateOOM if it
-// cannot. No locks are held.
+// evictPool is how many candidates are kept (16 in Redis).
+const evictPool = 16
+
+// tickBudget is what eviction takes of a tick at most.
+const tickBudget = 25 * time.Millisecond
+
+// Run deletes keys until memory is under the limit or the budget is spent, and
+// closes GateOOM if there is nothing to delete. No locks are held.
 func (v *Evictor) Run() {
 	set := v.Settings()
+	v.run(&set)
+}
+
+// Tick goes on where the budget of Run was too small, and makes room when the
+// limit was lowered. It is called several times a second.
+func (v *Evictor) Tick() {
+	set := v.Settings()
+	set.Budget = max(set.Budget, tickBudget)
+	if !v.Engine.Gate(GateLoading) {
+		v.run(&set)
+	}
+}
+
+func (v *Evictor) run(set *Eviction) {
+	e := v.Engine
 	if set.Limit == 0 || v.Used() <= set.Limit {
-		if v.Engine.Gate(GateOOM) {
-			v.Engine.SetGate(GateOOM, false)
-		}
+		v.done()
 		return
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	for v.Used() > set.Limit {
-		if v.Engine.Store.LazyfreePending() > 0 {
+	if v.by != set.Order {
+		v.n, v.by = 0, set.Order
+	}
+	began := time.Now()
+	late := func() bool { return set.Budget > 0 && time.Since(began) > set.Budget }
+	for n := 1; v.Used() > set.Limit; n++ {
+		for e.Store.LazyfreePending() > 0 && v.Used() > set.Limit && !late() {
 			runtime.Gosched() // memory is on its way back
-			if v.Used() <= set.Limit {
-				break
-			}
 		}
-		if set.Order == EvictNothing || v.Engine.Gate(GatePauseWrite|GatePauseAll) || !v.evictOne(&set) {
-			v.Engine.SetGate(GateOOM, true)
+		if v.Used() <= set.Limit {
+			break
+		}
+		if set.Order == EvictNothing || e.Gate(GatePauseWrite|GatePauseAll) || !v.evictOne(set) {
+			e.Stats.overLimit(began, true)
+			e.SetGate(GateOOM, true)
+			return
+		}
+		if n%16 == 0 && late() {
+			// Memory will fall: nobody is refused.
+			e.Stats.overLimit(began, true)
+			e.SetGate(GateOOM, false)
 			return
 		}
 	}
-	v.Engine.SetGate(GateOOM, false)
+	v.done()
+}
+
+// done opens the gate: memory is under the limit.
+func (v *Evictor) done() {
+	if v.Engine.Gate(GateOOM) {
+		v.Engine.SetGate(GateOOM, false)
+	}
+	if v.Engine.Stats.overSince.Load() != 0 {
+		v.Engine.Stats.overLimit(time.Now(), false)
+	}
 }
 
 // victim is a sampled key.
 type victim struct {
-	db    *store.DB
+	db    int
 	slot  uint16
-	key   []byte
-	score int64 // the greater the better
+	key   []byte // its own memory, reused
+	score int64  // the greater the better
 }
 
 // evictOne deletes the best of some sampled keys; false when there is none.
 func (v *Evictor) evictOne(set *Eviction) bool {
-	e := v.Engine
-	second := uint32(e.Now() / 1000)
-	best := victim{score: -1}
-	for range max(set.Samples, 1) {
+	samples := max(set.Samples, 1)
+	if set.Order == EvictRandom {
+		samples, v.n = 1, 0
+	}
+	found := false
+	for range samples {
 		db := v.pickDB(set)
 		if db == nil {
-			return false
-		}
-		if c, ok := sample(db, set, second); ok && c.score > best.score {
-			best = c
-		}
-		if set.Order == EvictRandom && best.key != nil {
 			break
 		}
+		found = v.sample(db, set) || found
 	}
-	if best.key == nil {
-		return false
+	for v.n > 0 {
+		v.n--
+		if v.take(&v.pool[v.n], set) {
+			return true
+		}
 	}
-	k := command.MakeKey(0, best.key)
+	return found // those were deleted meanwhile, or used
+}
+
+// take deletes a candidate, if it still is one: in less need of room by now, it
+// goes back to where it belongs.
+func (v *Evictor) take(c *victim, set *Eviction) bool {
+	e := v.Engine
+	db := e.Store.DB(c.db)
+	k := command.MakeKey(0, c.key)
 	e.Store.Lock(k.Slot)
 	defer e.Store.Unlock(k.Slot)
 	var o store.Obj
-	if !best.db.Find(k.Slot, k.Hash, best.key, &o) {
-		return true // gone meanwhile: that made room too
+	if !db.Find(k.Slot, k.Hash, c.key, &o) || set.Volatile && o.ExpireAt() == 0 || e.Store.SlotHidden(k.Slot) {
+		return false
 	}
-	best.db.Delete(&o)
+	if now := score(&o, set.Order, uint32(e.Now()/1000)); now < c.score {
+		if v.n > 0 && v.pool[v.n-1].score > now {
+			v.spare.db, v.spare.slot, v.spare.score = c.db, c.slot, now
+			v.spare.key = append(v.spare.key[:0], c.key...)
+			v.put(&v.spare)
+			return false
+		}
+	}
+	db.DeleteIn(&o, set.Lazy)
 	name := "DEL"
-	if set.Unlink {
+	if set.Lazy {
 		name = "UNLINK"
 	}
-	e.Propagate(best.db.Index(), resp.AppendCommand(nil, []byte(name), best.key))
-	e.Carry(command.Change{DB: best.db.Index(), Slot: k.Slot, Key: best.key, Event: "evicted"})
+	v.buf = resp.AppendCommand(v.buf[:0], []byte(name), c.key)
+	e.Propagate(db.Index(), v.buf)
+	e.Carry(command.Change{DB: db.Index(), Slot: k.Slot, Key: c.key, Event: "evicted"})
 	e.Stats.Evicted.Add(1)
 	e.dirty.Add(1)
 	return true
@@ -125,56 +193,96 @@ func (v *Evictor) pickDB(set *Eviction) *store.DB {
 	return nil
 }
 
-// sample draws a key that the settings allow. For keys with an expiry it looks
-// on from a random slot until it finds one.
-func sample(db *store.DB, set *Eviction, second uint32) (c victim, ok bool) {
+// sample draws a key that the settings allow and puts it into the pool. For keys
+// with an expiry it looks on from a random slot until it finds one. It reports
+// whether there was one.
+func (v *Evictor) sample(db *store.DB, set *Eviction) bool {
 	st := db.Store()
+	second := uint32(v.Engine.Now() / 1000)
 	slot := db.RandomSlot(rand.Uint64())
-	for tries := 0; tries <= store.Slots && !ok; tries++ {
+	for tries := 0; tries <= store.Slots; tries++ {
 		if slot = db.NextOccupied(slot); slot >= store.Slots {
 			if slot = db.NextOccupied(0); slot >= store.Slots {
-				return c, false
+				return false
 			}
 		}
 		s := uint16(slot)
+		slot++
 		if st.SlotHidden(s) {
-			slot++
 			continue
 		}
 		st.Lock(s)
-		var o store.Obj
-		switch {
-		case !set.Volatile:
-			if db.Random(s, rand.Uint64(), &o) {
-				c, ok = judge(&o, set, second), true
-			}
-		case db.Volatile(s) > 0:
-			db.ScanSlot(s, rand.Uint64N(1<<25), 32, func(o *store.Obj) {
-				if o.ExpireAt() != 0 && !ok {
-					c, ok = judge(o, set, second), true
-				}
-			})
-			if !ok {
-				db.ScanSlot(s, 0, db.SlotLen(s), func(o *store.Obj) {
-					if o.ExpireAt() != 0 && !ok {
-						c, ok = judge(o, set, second), true
-					}
-				})
-			}
+		found := v.draw(db, s, set)
+		if found {
+			v.spare.score = score(&v.obj, set.Order, second)
+			v.spare.db, v.spare.slot = db.Index(), s
+			v.spare.key = append(v.spare.key[:0], v.obj.Key()...)
 		}
 		st.Unlock(s)
-		slot++
+		if found {
+			v.put(&v.spare)
+			return true
+		}
 	}
-	return c, ok
+	return false
 }
 
-func judge(o *store.Obj, set *Eviction, second uint32) victim {
-	c := victim{db: o.DB(), slot: o.Slot(), key: append([]byte(nil), o.Key()...)}
-	switch set.Order {
-	case EvictIdle:
-		c.score = int64(o.IdleSeconds(second))
-	case EvictSoonest:
-		c.score = 1<<62 - o.ExpireAt()
+// draw points v.obj at a key of the slot, whose lock is held.
+func (v *Evictor) draw(db *store.DB, slot uint16, set *Eviction) (ok bool) {
+	if !set.Volatile {
+		return db.Random(slot, rand.Uint64(), &v.obj)
 	}
-	return c
+	if db.Volatile(slot) == 0 {
+		return false
+	}
+	visit := func(o *store.Obj) {
+		if o.ExpireAt() != 0 && !ok {
+			v.obj, ok = *o, true
+		}
+	}
+	if db.ScanSlot(slot, rand.Uint64N(1<<25), 32, visit); !ok {
+		db.ScanSlot(slot, 0, db.SlotLen(slot), visit)
+	}
+	return ok
+}
+
+// score tells how well a key is done without; its slot is locked.
+func score(o *store.Obj, by EvictionOrder, second uint32) int64 {
+	switch by {
+	case EvictIdle:
+		return int64(o.IdleSeconds(second))
+	case EvictUnused:
+		return 255 - int64(o.Uses(second))
+	case EvictSoonest:
+		return 1<<62 - o.ExpireAt()
+	}
+	return 0
+}
+
+// put inserts a copy of c into the pool, unless it is there already or all that
+// are there are better.
+func (v *Evictor) put(c *victim) {
+	for i := range v.n {
+		if p := &v.pool[i]; p.db == c.db && p.slot == c.slot && string(p.key) == string(c.key) {
+			return
+		}
+	}
+	i := v.n
+	for i > 0 && v.pool[i-1].score > c.score {
+		i--
+	}
+	var hole victim // whose buffer is taken over
+	if v.n < evictPool {
+		hole = v.pool[v.n]
+		copy(v.pool[i+1:v.n+1], v.pool[i:v.n])
+		v.n++
+	} else {
+		if i == 0 {
+			return
+		}
+		hole = v.pool[0]
+		i--
+		copy(v.pool[:i], v.pool[1:i+1])
+	}
+	v.pool[i] = victim{c.db, c.slot, append(hole.key[:0], c.key...), c.score}
 }

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"time"
+
 	"github.com/skeindb/skein/internal/command"
 
 	"github.com/skeindb/skein/internal/store"
@@ -108,49 +110,87 @@ func swapdbRun(c *command.Ctx) {
 // expireBatch is how many keys at most are expired under one taking of a lock.
 const expireBatch = 32
 
+// expirePlace is where the expiry cycle goes on: one that ran out of time must not
+// begin with the same slots again. The goroutine of the cycle only.
+type expirePlace struct{ db, slot int }
+
 // ExpireCycle deletes keys and fields of hashes whose time has come, in all
-// databases, until it is through or stop says so. Only a primary does this.
+// databases, until it is through or stop says so; the next one goes on there. Only
+// a primary does this. One goroutine calls it.
 func (e *Engine) ExpireCycle(stop func() bool) {
 	if e.View().Replica || e.Gate(GateLoading) || e.Gate(GatePauseWrite|GatePauseAll) {
 		return
 	}
+	began := time.Now()
+	due, expired := 0, e.Stats.Expired.Load()
+	for i := range e.Store.DBs() {
+		due += e.Store.DB(i).Expiring()
+	}
+	if !e.expireAll(stop) {
+		e.Stats.ExpireCapped.Add(1)
+	}
+	if due > 0 {
+		e.Stats.noteStale(min(100, 100*float64(e.Stats.Expired.Load()-expired)/float64(due)))
+	}
+	e.Stats.ExpireNanos.Add(int64(time.Since(began)))
+}
+
+// expireAll is one round through all databases from where the last one stopped.
+func (e *Engine) expireAll(stop func() bool) (through bool) {
 	var c command.Ctx
 	c.Env = e.Env
 	now := e.Now()
-	for i := range e.Store.DBs() {
-		db := e.Store.DB(i)
-		for slot := db.NextOccupied(0); slot < store.Slots; slot = db.NextOccupied(slot + 1) {
-			if !db.DueSlot(uint16(slot), now) || e.Store.SlotHidden(uint16(slot)) {
-				continue
-			}
-			var cur store.ExpireCursor
-			for done := false; !done; {
-				e.Store.Lock(uint16(slot))
-				if !db.DueSlot(uint16(slot), now) || e.View().Replica || e.Gate(GatePauseWrite|GatePauseAll) {
-					e.Store.Unlock(uint16(slot))
-					break
-				}
-				c.Reset(nil, nil)
-				c.Now, c.LogOn = now, e.logOn.Load()
-				done = db.ExpireStep(uint16(slot), now, &cur, expireBatch, c.ExpireDue)
-				if len(c.Effects) > 0 {
-					e.log.Append(db.Index(), db.Index(), c.Effects)
-				}
-				// Of a hash with many such fields some are left for the next step.
-				done = done && !db.DueSlot(uint16(slot), now)
-				e.Carry(c.Changes...)
-				e.dirty.Add(c.ExpiredFields)
-				c.ExpiredFields = 0
-				e.dirty.Add(c.ExpiredKeys)
-				e.Stats.Expired.Add(c.ExpiredKeys)
-				c.ExpiredKeys = 0
-				e.Store.Unlock(uint16(slot))
-				if stop() {
-					return
-				}
+	at := &e.expireAt
+	n := e.Store.DBs()
+	at.db %= n
+	first := *at
+	for i := 0; i <= n; i++ { // the database in which it starts comes again at the end
+		db, end := e.Store.DB(at.db), store.Slots
+		if i == n {
+			end = first.slot
+		}
+		for at.slot = db.NextOccupied(at.slot); at.slot < end; at.slot = db.NextOccupied(at.slot + 1) {
+			slot := uint16(at.slot)
+			if db.DueSlot(slot, now) && !e.Store.SlotHidden(slot) && !e.expireSlot(&c, db, slot, now, stop) {
+				return false
 			}
 		}
+		if i < n {
+			*at = expirePlace{(at.db + 1) % n, 0}
+		}
 	}
+	*at = expirePlace{}
+	return true
+}
+
+// expireSlot is ExpireCycle for one slot; false: stop said so.
+func (e *Engine) expireSlot(c *command.Ctx, db *store.DB, slot uint16, now int64, stop func() bool) bool {
+	var cur store.ExpireCursor
+	for done := false; !done; {
+		e.Store.Lock(slot)
+		if !db.DueSlot(slot, now) || e.View().Replica || e.Gate(GatePauseWrite|GatePauseAll) {
+			e.Store.Unlock(slot)
+			return true
+		}
+		c.Reset(nil, nil)
+		c.Now, c.LogOn = now, e.logOn.Load()
+		done = db.ExpireStep(slot, now, &cur, expireBatch, c.ExpireDue)
+		if len(c.Effects) > 0 {
+			e.log.Append(db.Index(), db.Index(), c.Effects)
+		}
+		// Of a hash with many such fields some are left for the next step.
+		done = done && !db.DueSlot(slot, now)
+		e.Carry(c.Changes...)
+		e.dirty.Add(c.ExpiredFields + c.ExpiredKeys)
+		e.Stats.ExpiredFields.Add(c.ExpiredFields)
+		e.Stats.Expired.Add(c.ExpiredKeys)
+		c.ExpiredFields, c.ExpiredKeys = 0, 0
+		e.Store.Unlock(slot)
+		if stop() {
+			return false
+		}
+	}
+	return true
 }
 
 // DropSlot deletes the keys of a slot in every database, as a node does that

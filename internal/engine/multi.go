@@ -91,7 +91,11 @@ func (s *Session) queueCommand(p *planned) {
 			s.e.evict()
 			g = s.e.gates.Load()
 		}
-		if text, wait := s.gate(g, spec); text != "" && !wait {
+		text, wait := s.gate(g, spec)
+		if g&GateOOM != 0 && s.special&specialPrimary == 0 && text == "" {
+			text = errOOM // whatever the command: the transaction would not get through
+		}
+		if text != "" && !wait {
 			s.refuse(spec, text)
 			return
 		}

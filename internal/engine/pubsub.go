@@ -51,15 +51,24 @@ func join(m map[string]map[*Session]struct{}, name string, s *Session) {
 	if m[name] == nil {
 		m[name] = map[*Session]struct{}{}
 	}
-	m[name][s] = struct{}{}
+	if _, ok := m[name][s]; !ok {
+		m[name][s] = struct{}{}
+		s.subSize.Add(int64(len(name) + subCost))
+	}
 }
 
 func leave(m map[string]map[*Session]struct{}, name string, s *Session) {
-	delete(m[name], s)
+	if _, ok := m[name][s]; ok {
+		delete(m[name], s)
+		s.subSize.Add(-int64(len(name) + subCost))
+	}
 	if len(m[name]) == 0 {
 		delete(m, name)
 	}
 }
+
+// subCost is about what a subscription takes in two maps beside its name.
+const subCost = 100
 
 // Deliver gives a message to this node's subscribers and returns how many got
 // it. Any goroutine, any locks but leaf ones.
@@ -259,6 +268,7 @@ func (e *Engine) DropShardSubscriptions(lost func(slot uint16) bool) {
 		}
 		for s := range subs {
 			delete(s.sub.shard, name)
+			s.subSize.Add(-int64(len(name) + subCost))
 			w := resp.Writer{Proto: 2}
 			if s.proto3.Load() {
 				w.Proto = 3

@@ -74,7 +74,8 @@ func (s *Session) Replay(in []byte, done func(argv [][]byte, size int)) (used in
 			// Skipped empty lines are counted with the command behind them.
 			if err = e; !errors.Is(e, resp.ErrMore) {
 				err = ErrStream
-			} else if n > 0 {
+			}
+			if n > 0 || err == ErrStream { // the same bytes are looked at again
 				s.parser.Reset()
 			}
 			break
@@ -92,6 +93,9 @@ func (s *Session) Replay(in []byte, done func(argv [][]byte, size int)) (used in
 	}
 	if cmds > 1 {
 		s.touch(cmds)
+	}
+	if s.e.gates.Load()&GateCheckOOM != 0 { // replica-ignore-maxmemory may be off
+		s.e.evict()
 	}
 	t := time.Now()
 	s.ctx.Now = s.e.Now()

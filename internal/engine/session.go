@@ -90,7 +90,8 @@ type Session struct {
 	proto3  atomic.Bool
 	queued  atomic.Int32 // commands in the transaction, -1 outside of one
 	queuedSize,
-	replyBuffer atomic.Int64 // bytes of their arguments; of out's buffer
+	replyBuffer, // bytes of their arguments; of out's buffer
+	subSize atomic.Int64 // of names subscribed to
 
 	// Ext belongs to the replication layer: non-nil once the peer spoke
 	// REPLCONF or PSYNC, and on the link from the primary. Its Closed and Heard, if

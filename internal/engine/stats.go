@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"math"
 	"math/bits"
 	"sort"
 	"strings"
@@ -17,6 +18,11 @@ type Stats struct {
 	Commands, Hits, Misses, Expired, Evicted atomic.Int64
 	ErrorReplies                             atomic.Int64
 	Connections, Rejected                    atomic.Int64
+	ExpiredFields, ExpireCapped              atomic.Int64 // fields of hashes; cycles that ran out of time
+	ExpireNanos                              atomic.Int64 // in the expiry cycle
+	EvictedClients                           atomic.Int64
+	stale                                    atomic.Uint64 // float64 bits: percent of keys with an expiry that a cycle finds expired
+	overSince, overNanos                     atomic.Int64  // memory over its limit: since (Unix ns, 0: is not), and before that
 	blocked                                  atomic.Int64
 	PubSubMessages                           atomic.Int64
 
@@ -26,6 +32,33 @@ type Stats struct {
 	mu     sync.Mutex
 	errors map[string]int64 // by the first word of the reply
 }
+
+// overLimit notes that memory is over its limit, or no longer.
+func (st *Stats) overLimit(now time.Time, over bool) {
+	if over {
+		st.overSince.CompareAndSwap(0, now.UnixNano())
+	} else if since := st.overSince.Swap(0); since != 0 {
+		st.overNanos.Add(now.UnixNano() - since)
+	}
+}
+
+// OverLimit returns how long memory was over its limit, and how long it is now.
+func (st *Stats) OverLimit() (total, current time.Duration) {
+	if since := st.overSince.Load(); since != 0 {
+		current = time.Duration(time.Now().UnixNano() - since)
+	}
+	return time.Duration(st.overNanos.Load()) + current, current
+}
+
+// noteStale takes the share of keys with an expiry that one cycle found expired
+// into the running mean.
+func (st *Stats) noteStale(percent float64) {
+	st.stale.Store(math.Float64bits(st.StalePercent()*0.95 + percent*0.05))
+}
+
+// StalePercent is the estimate of how many of the keys with an expiry have expired
+// and are still there, in percent.
+func (st *Stats) StalePercent() float64 { return math.Float64frombits(st.stale.Load()) }
 
 // CommandStats are the counters of one command.
 type CommandStats struct {
@@ -92,13 +125,15 @@ func (st *Stats) Errors(visit func(kind string, n int64)) {
 // ResetStats zeroes the counters (CONFIG RESETSTAT).
 func (e *Engine) ResetStats() {
 	e.Stats.Reset()
+	e.Store.ResetLazyfreed()
 	e.ResetSlotUsage(func(int) bool { return true })
 }
 
 // Reset zeroes the counters of the server.
 func (st *Stats) Reset() {
 	for _, c := range []*atomic.Int64{&st.Commands, &st.Hits, &st.Misses, &st.Expired, &st.Evicted, &st.ErrorReplies,
-		&st.Connections, &st.Rejected, &st.PubSubMessages} {
+		&st.Connections, &st.Rejected, &st.PubSubMessages, &st.ExpiredFields, &st.ExpireCapped, &st.ExpireNanos, &st.EvictedClients,
+		&st.overSince, &st.overNanos} {
 		c.Store(0)
 	}
 	for i := range st.perCmd {
@@ -110,6 +145,7 @@ func (st *Stats) Reset() {
 			p.Hist[j].Store(0)
 		}
 	}
+	st.stale.Store(0)
 	st.mu.Lock()
 	clear(st.errors)
 	st.mu.Unlock()

@@ -91,14 +91,13 @@ type clientMemory struct {
 func (ob *Observer) clientMemory() (m clientMemory) {
 	for _, s := range ob.o.Engine.Clients() {
 		_, in := s.Conn().QueryBuffer()
-		out := s.Conn().OutputPending()
-		m.in, m.out = max(m.in, in), max(m.out, out)
+		m.in, m.out = max(m.in, in), max(m.out, s.Conn().OutputPending())
 		if s.IsReplica() {
 			m.replicas++
-			m.replicaBytes += int64(in + out)
+			m.replicaBytes += s.MemUsed()
 		} else {
 			m.normal++
-			m.normalBytes += int64(in + out)
+			m.normalBytes += s.MemUsed()
 		}
 	}
 	return m
@@ -235,13 +234,15 @@ func (ob *Observer) stats(t *text, _ bool) {
 	t.line("sync_partial_ok", r.PartialOK)
 	t.line("sync_partial_err", r.PartialErr)
 	t.line("expired_keys", st.Expired.Load())
-	t.line("expired_stale_perc", "0.00")
-	t.line("expired_time_cap_reached_count", 0)
-	t.line("expire_cycle_cpu_milliseconds", 0)
+	t.line("expired_subkeys", st.ExpiredFields.Load())
+	t.format("expired_stale_perc", "%.2f", st.StalePercent())
+	t.line("expired_time_cap_reached_count", st.ExpireCapped.Load())
+	t.line("expire_cycle_cpu_milliseconds", st.ExpireNanos.Load()/1e6)
 	t.line("evicted_keys", st.Evicted.Load())
-	t.line("evicted_clients", 0)
-	t.line("total_eviction_exceeded_time", 0)
-	t.line("current_eviction_exceeded_time", 0)
+	t.line("evicted_clients", st.EvictedClients.Load())
+	total, current := st.OverLimit()
+	t.line("total_eviction_exceeded_time", total.Milliseconds())
+	t.line("current_eviction_exceeded_time", current.Milliseconds())
 	t.line("keyspace_hits", st.Hits.Load())
 	t.line("keyspace_misses", st.Misses.Load())
 	t.line("pubsub_channels", channels)

@@ -173,7 +173,7 @@ func (s *Saver) Snapshot(ctx context.Context, w io.Writer, o SnapshotOptions) er
 		}
 	}
 	s.opt.Cut(func(at *rdb.ReplInfo) {
-		col = rdb.NewCollector(e.Store, rdb.RecordOptions{Compress: o.Compress})
+		col = rdb.NewCollector(e.Store, rdb.RecordOptions{Compress: o.Compress, Second: uint32(e.Now() / 1000)})
 		if snap, err = e.Store.BeginSnapshot(col); err != nil {
 			return
 		}

@@ -158,10 +158,7 @@ func (l *recordLoader) load(s *source, v *Value, k *Key, slot uint16, hash uint6
 	case err != nil:
 		return fmt.Errorf("key %q: %w", clip(k.Name), err)
 	}
-	second := o.NowMs / 1000
-	if k.IdleSec > 0 {
-		second -= min(k.IdleSec, second)
-	}
+	second := uint32(o.NowMs / 1000)
 	l.st.Lock(slot)
 	defer l.st.Unlock(slot)
 	db := l.st.DB(k.DB)
@@ -170,7 +167,8 @@ func (l *recordLoader) load(s *source, v *Value, k *Key, slot uint16, hash uint6
 		l.b.Drop()
 		return &FormatError{Offset: s.offset(), What: "key", Err: fmt.Errorf("%w: %q is there twice", ErrCorrupt, clip(k.Name))}
 	}
-	l.b.Create(db, slot, hash, k.Name, k.ExpireAtMs, uint32(second), &obj)
+	l.b.Create(db, slot, hash, k.Name, k.ExpireAtMs, second, &obj)
+	obj.SetAccessFacts(second, k.IdleSec, k.Freq)
 	l.stats.Keys++
 	return nil
 }

@@ -151,8 +151,7 @@ func appendListpack(dst []byte, lp ds.LP, t store.Type, compress bool) []byte {
 // RecordOptions says how keys are written.
 type RecordOptions struct {
 	Compress bool   // LZF where it pays
-	Idle     bool   // say how long keys were idle (an LRU eviction policy is set)
-	Second   uint32 // the present second, for Idle
+	Second   uint32 // the present one, for how long or often keys were used (store.AccessKind)
 }
 
 // AppendRecord appends the key that o is on with its value. The slot of o is
@@ -163,9 +162,7 @@ func AppendRecord(dst []byte, o *store.Obj, opts *RecordOptions) []byte {
 
 // appendKeyOf appends what stands before the body.
 func appendKeyOf(dst []byte, o *store.Obj, opts *RecordOptions) []byte {
-	k := Key{Name: o.Key(), ExpireAtMs: o.ExpireAt(), IdleSec: NoIdle, Freq: NoFreq}
-	if opts.Idle {
-		k.IdleSec = int64(o.IdleSeconds(opts.Second))
-	}
+	k := Key{Name: o.Key(), ExpireAtMs: o.ExpireAt()}
+	k.IdleSec, k.Freq = o.AccessFacts(opts.Second)
 	return AppendKey(dst, &k, TypeOf(o), opts.Compress)
 }

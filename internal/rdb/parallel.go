@@ -46,6 +46,7 @@ type extent struct {
 	expireAtMs int64
 	idleSec    int64
 	db         uint32
+	freq       int16
 }
 
 // block is a piece of input with the records in it.
@@ -126,7 +127,7 @@ func (p *pipeline) close(s *LoadStats) error {
 
 // add notes a record of the present block.
 func (p *pipeline) add(at, end int, k *Key) {
-	p.records = append(p.records, extent{at: uint32(at), end: uint32(end), db: uint32(k.DB), expireAtMs: k.ExpireAtMs, idleSec: k.IdleSec})
+	p.records = append(p.records, extent{at: uint32(at), end: uint32(end), db: uint32(k.DB), expireAtMs: k.ExpireAtMs, idleSec: k.IdleSec, freq: int16(k.Freq)})
 }
 
 // exchange hands over the present block up to from and returns a buffer for the
@@ -304,7 +305,7 @@ func (w *worker) record(b *block, x *extent, i int) error {
 	g := &w.group[i]
 	s.r, s.w = g.value, int(x.end)
 	w.value.open(s, Type(b.buf[x.at]))
-	k := Key{Name: g.name, DB: int(x.db), ExpireAtMs: x.expireAtMs, IdleSec: x.idleSec, Freq: NoFreq}
+	k := Key{Name: g.name, DB: int(x.db), ExpireAtMs: x.expireAtMs, IdleSec: x.idleSec, Freq: int(x.freq)}
 	if err := w.load(s, &w.value, &k, w.touch[i].Slot, w.touch[i].Hash); err != nil {
 		return err
 	}

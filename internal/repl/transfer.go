@@ -171,7 +171,7 @@ func (r *Repl) makeSnapshot(s *Settings) error {
 			err = errClosed // the data set may be half of one
 			return
 		}
-		c = rdb.NewCollector(r.e.Store, rdb.RecordOptions{Compress: s.Compress})
+		c = rdb.NewCollector(r.e.Store, rdb.RecordOptions{Compress: s.Compress, Second: uint32(r.e.Now() / 1000)})
 		if snap, err = r.e.Store.BeginSnapshot(c); err != nil {
 			return
 		}

@@ -157,6 +157,7 @@ func (s *Server) followConfig() {
 		l := limits(c)
 		l.ActiveExpire = s.env.Limits().ActiveExpire // DEBUG SET-ACTIVE-EXPIRE
 		s.env.SetLimits(l)
+		s.store.SetLazyDelete(l.LazyServerDel)
 		return nil
 	}, "hash-max-listpack-entries", "hash-max-listpack-value", "set-max-intset-entries", "set-max-listpack-entries", "set-max-listpack-value",
 		"zset-max-listpack-entries", "zset-max-listpack-value", "list-max-listpack-size", "list-compress-depth", "hll-sparse-max-bytes", "proto-max-bulk-len",
@@ -196,6 +197,7 @@ func (s *Server) followConfig() {
 		}, "cluster-slot-stats-enabled")
 	}
 	follow(s.limitMemory, "maxmemory")
+	follow(s.countAccesses, "maxmemory-policy", "lfu-log-factor", "lfu-decay-time")
 	c.OnChanges(func([]config.Change) error { s.saver.Guard(); return nil }, "save", "stop-writes-on-bgsave-error")
 	follow(func() error {
 		s.observer.Slow.Trim(int(c.SlowlogMaxLen.Get()))

@@ -45,6 +45,7 @@ type Server struct {
 	store  *store.Store
 	env    *command.Env
 	engine *engine.Engine
+	evict  *engine.Evictor
 	net    *netio.Server
 	bus    *bus.Bus // nil in standalone mode
 	saver  *persist.Saver
@@ -92,7 +93,8 @@ func New(cfg *config.Config, log *slog.Logger) (*Server, error) {
 	}
 	s.migrator = migrate.New(migrate.Options{Dial: s.dialTarget, Cluster: cfg.ClusterEnabled.Get(), Replicas: moveReplicas{s}})
 	s.engine.SetTable(s.table())
-	s.engine.Evict = s.newEvictor().Run
+	s.evict = s.newEvictor()
+	s.engine.Evict = s.evict.Run
 	s.followConfig()
 	return s, nil
 }
@@ -201,10 +203,12 @@ func (s *Server) netOptions() netio.Options {
 	}
 }
 
-// cron does the periodic work of a node, ten times a second.
+const cronEvery = 100 * time.Millisecond
+
+// cron does the periodic work of a node.
 func (s *Server) cron(ctx context.Context) {
 	defer s.wg.Done()
-	t := time.NewTicker(100 * time.Millisecond)
+	t := time.NewTicker(cronEvery)
 	defer t.Stop()
 	events := s.observer.Recorder()
 	for {
@@ -217,9 +221,12 @@ func (s *Server) cron(ctx context.Context) {
 		s.engine.PauseTick(s.engine.Now())
 		s.saver.Tick()
 		s.observer.Tick()
+		s.evict.Tick()
+		s.limitClients()
 		if s.env.Limits().ActiveExpire {
 			began := time.Now()
-			until := began.Add(25 * time.Millisecond)
+			// A quarter of the time, and a fiftieth more for each step of effort.
+			until := began.Add(cronEvery * time.Duration(23+2*s.Config.ActiveExpireEffort.Get()) / 100)
 			s.engine.ExpireCycle(func() bool { return time.Now().After(until) })
 			events.Event("expire-cycle", time.Since(began))
 		}

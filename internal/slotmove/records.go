@@ -29,9 +29,16 @@ func (r *records) Record(_ int, o *store.Obj) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.payload = rdb.AppendDump(r.payload[:0], o, false)
-	idle := int64(o.IdleSeconds(now))
+	// Idle times travel with every policy: the target may have another.
+	freq := -1
+	idle := int64(0)
+	if o.DB().Store().AccessKind() == store.AccessUses {
+		freq = int(o.Uses(now))
+	} else {
+		idle = int64(o.IdleSeconds(now))
+	}
 	n := int64(5)
-	if idle > 0 {
+	if idle > 0 || freq >= 0 {
 		n += 2
 	}
 	r.buf = resp.AppendHeader(r.buf, resp.Array, n)
@@ -43,6 +50,10 @@ func (r *records) Record(_ int, o *store.Obj) {
 	if idle > 0 {
 		r.buf = resp.AppendBulkString(r.buf, "IDLETIME")
 		r.buf = resp.AppendBulkInt(r.buf, idle)
+	}
+	if freq >= 0 {
+		r.buf = resp.AppendBulkString(r.buf, "FREQ")
+		r.buf = resp.AppendBulkInt(r.buf, int64(freq))
 	}
 	if cap(r.payload) > keepBuffer {
 		r.payload = nil

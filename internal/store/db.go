@@ -61,7 +61,7 @@ func (db *DB) Find(slot uint16, hash uint64, key []byte, o *Obj) bool {
 func (db *DB) Create(slot uint16, hash uint64, key []byte, t Type, e Encoding, n int, expireAt int64, second uint32, o *Obj) []byte {
 	size := headerLen(len(key), expireAt != 0) + len(key) + n
 	ref := db.st.Heap.Alloc(StripeOf(slot), size, mem.Records)
-	o.write(db, slot, hash, ref, key, t, e, n, expireAt, second)
+	o.write(db, slot, hash, ref, key, t, e, n, expireAt, db.st.firstAccess(second))
 	s := db.slot(slot)
 	if s.dict.Len() == 0 {
 		db.occupied[slot>>6].Or(1 << (slot & 63))
@@ -79,21 +79,27 @@ func (db *DB) Create(slot uint16, hash uint64, key []byte, t Type, e Encoding, n
 	return o.Bytes()
 }
 
-// Delete removes the record that o is on. o is on no key afterwards.
-func (db *DB) Delete(o *Obj) {
+// Delete removes the record that o is on. o is on no key afterwards. Memory of a
+// big value is freed here or in the background, as Store.SetLazyDelete says.
+func (db *DB) Delete(o *Obj) { db.DeleteIn(o, db.st.lazyDelete.Load()) }
+
+// DeleteIn is Delete for whoever knows whether a big value's memory is to be freed
+// in the background.
+func (db *DB) DeleteIn(o *Obj, background bool) {
 	db.beforeWrite(o)
-	o.release()
+	o.release(background)
 	db.drop(o)
 }
 
 // MoveTo gives the record that o is on another key, or puts it into another
-// database: type, encoding, value, expiry and access time go along, the memory
+// database: type, encoding, value, expiry and access field go along, the memory
 // that the value owns stays where it is. The new key must not exist; both slots
 // are locked. o is on no key afterwards, to is on the new one.
 func (db *DB) MoveTo(o *Obj, dst *DB, slot uint16, hash uint64, key []byte, to *Obj) {
 	db.beforeWrite(o)
 	v := o.Bytes()
-	copy(dst.Create(slot, hash, key, o.Type(), o.Encoding(), len(v), o.ExpireAt(), o.Access(), to), v)
+	copy(dst.Create(slot, hash, key, o.Type(), o.Encoding(), len(v), o.ExpireAt(), 0, to), v)
+	to.setAccess(o.Access())
 	to.NoteFieldTime()
 	if o.rec[offFlags]&flagReading != 0 {
 		to.rec[offFlags] |= flagReading
@@ -264,7 +270,7 @@ func (db *DB) ClearSlot(slot uint16, before func(o *Obj)) int {
 		if before != nil {
 			before(&o)
 		}
-		db.Delete(&o)
+		db.DeleteIn(&o, true)
 		n++
 	}
 }

@@ -55,9 +55,17 @@ func (l *lazyFreer) stop() {
 func (st *Store) LazyfreePending() int64 { return st.lazy.pending.Load() }
 func (st *Store) Lazyfreed() int64       { return st.lazy.freed.Load() }
 
-// free releases what an encoding owns; hdr is only read.
-func (l *lazyFreer) free(a ds.Arena, enc Encoding, hdr []byte) {
-	if elements(a, enc, hdr) > lazyElements {
+// SetLazyDelete says where Delete frees the memory of big values
+// (lazyfree-lazy-server-del).
+func (st *Store) SetLazyDelete(background bool) { st.lazyDelete.Store(background) }
+
+// ResetLazyfreed sets the count of Lazyfreed to zero.
+func (st *Store) ResetLazyfreed() { st.lazy.freed.Store(0) }
+
+// free releases what an encoding owns, in the background if asked and if that is
+// much; hdr is only read.
+func (l *lazyFreer) free(a ds.Arena, enc Encoding, hdr []byte, background bool) {
+	if background && elements(a, enc, hdr) > lazyElements {
 		j := lazyJob{a: a, enc: enc, hdr: append([]byte(nil), hdr...)}
 		l.pending.Add(1)
 		select {

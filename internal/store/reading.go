@@ -235,7 +235,7 @@ func (st *Store) endReading(rd *reading, slot uint16) {
 	}
 	r.mu.Unlock()
 	if rd.own != nil {
-		st.lazy.free(st.arena(slot), rd.enc, rd.own)
+		st.lazy.free(st.arena(slot), rd.enc, rd.own, true)
 	}
 }
 
@@ -248,7 +248,7 @@ func (st *Store) dropReadings() {
 	r.mu.Unlock()
 	for _, rd := range left {
 		if rd.own != nil {
-			st.lazy.free(st.arena(uint16(rd.slot.Load())), rd.enc, rd.own)
+			st.lazy.free(st.arena(uint16(rd.slot.Load())), rd.enc, rd.own, true)
 		}
 	}
 }

@@ -16,7 +16,7 @@ import (
 // typeEnc holds the type in its low, the encoding in its high half. expireAt
 // is present with flagExpire. keyLen 255 means that a u32 with the length
 // follows. epoch is the snapshot that has last written the record out
-// (snapshot.go). access is a clock of seconds, modulo 2^24. The value is the
+// (snapshot.go). access is when, or how often, it was used (access.go). The value is the
 // string itself, a listpack or an intset, or the fixed-size header of an
 // encoding that owns further memory (ds).
 const (
@@ -179,19 +179,6 @@ func (o *Obj) Expired(now int64) bool {
 	return o.rec[offFlags]&flagExpire != 0 && int64(binary.LittleEndian.Uint64(o.rec[headSize:])) <= now
 }
 
-// Access returns the second of the last access, modulo 2^24.
-func (o *Obj) Access() uint32 {
-	return uint32(o.rec[offAccess]) | uint32(o.rec[offAccess+1])<<8 | uint32(o.rec[offAccess+2])<<16
-}
-
-// Touch notes an access at the given second.
-func (o *Obj) Touch(second uint32) {
-	o.rec[offAccess], o.rec[offAccess+1], o.rec[offAccess+2] = byte(second), byte(second>>8), byte(second>>16)
-}
-
-// IdleSeconds returns the seconds since the last access.
-func (o *Obj) IdleSeconds(second uint32) uint32 { return (second - o.Access()) & (1<<24 - 1) }
-
 // MemUsed returns the bytes that the key takes: record, index entry, and the
 // memory its encoding owns.
 func (o *Obj) MemUsed() int {
@@ -278,7 +265,7 @@ func (o *Obj) write(db *DB, slot uint16, hash uint64, ref mem.Ref, key []byte, t
 	o.db, o.rec, o.ref, o.hash, o.slot = db, rec, ref, hash, slot
 	o.keyOff = uint32(n)
 	o.valOff = uint32(n + copy(rec[n:], key))
-	o.Touch(access)
+	o.setAccess(access)
 }
 
 // reshape gives the record another expiry and another inline value length,
@@ -375,7 +362,7 @@ func (o *Obj) Splice(off, del, ins int) []byte {
 // encoding owned is freed, n bytes of undefined content take the place of the
 // value. The expiry stays.
 func (o *Obj) Reset(t Type, e Encoding, n int) []byte {
-	o.release()
+	o.release(o.db.st.lazyDelete.Load())
 	o.retype(t, e)
 	o.reshape(o.ExpireAt(), n, false, 0)
 	return o.Bytes()
@@ -391,7 +378,7 @@ func (o *Obj) Recode(e Encoding, n int) []byte {
 
 // ResetExpire is Reset with another expiry, in one move of the record.
 func (o *Obj) ResetExpire(t Type, e Encoding, n int, at int64) []byte {
-	o.release()
+	o.release(o.db.st.lazyDelete.Load())
 	o.retype(t, e)
 	was := o.ExpireAt()
 	o.reshape(at, n, false, 0)
@@ -428,14 +415,15 @@ func (o *Obj) expireChanged(was, at int64) {
 	s.noteExpire(at)
 }
 
-// release frees what the value's encoding owns; big ones in the background.
-func (o *Obj) release() {
+// release frees what the value's encoding owns; big ones in the background if
+// asked.
+func (o *Obj) release(background bool) {
 	if o.rec[offFlags]&flagReading != 0 && o.detach() {
 		return
 	}
 	switch o.Encoding() {
 	case Hashtable, Quicklist, Skiplist, StreamTree, HashtableTTL:
-		o.db.st.lazy.free(o.Arena(), o.Encoding(), o.Bytes())
+		o.db.st.lazy.free(o.Arena(), o.Encoding(), o.Bytes(), background)
 	}
 }
 

@@ -47,6 +47,9 @@ type Store struct {
 	snap    snapshotState
 	hidden  hiddenSlots
 	lazy    lazyFreer
+	access  accessSettings
+
+	lazyDelete atomic.Bool
 }
 
 // New returns a store of n empty databases in heap.
