@@ -116,6 +116,7 @@ func TestDeleteIn(t *testing.T) {
 		{"in the background by choice", false, func(db *DB, o *Obj) { db.DeleteIn(o, true) }, 1, 100},
 		{"overwritten", true, func(db *DB, o *Obj) { o.Reset(String, Raw, 1) }, 1, 100},
 		{"overwritten in place", false, func(db *DB, o *Obj) { o.Reset(String, Raw, 1) }, 0, 100},
+		{"in place, but too big for it", false, func(db *DB, o *Obj) { db.Delete(o) }, 1, inPlaceElements + 1},
 		{"small", true, func(db *DB, o *Obj) { db.Delete(o) }, 0, 64},
 	} {
 		st.SetLazyDelete(tt.lazy)

@@ -12,6 +12,10 @@ import (
 // the background (64 in Redis, lazyfree).
 const lazyElements = 64
 
+// inPlaceElements is the size up to which a collection may be freed in place: some
+// 20 ms, for which its slot is locked. Larger ones always go to the background.
+const inPlaceElements = 1 << 18
+
 // lazyQueue bounds the jobs that wait; beyond it the caller frees in place.
 const lazyQueue = 1024
 
@@ -62,10 +66,10 @@ func (st *Store) SetLazyDelete(background bool) { st.lazyDelete.Store(background
 // ResetLazyfreed sets the count of Lazyfreed to zero.
 func (st *Store) ResetLazyfreed() { st.lazy.freed.Store(0) }
 
-// free releases what an encoding owns, in the background if asked and if that is
-// much; hdr is only read.
+// free releases what an encoding owns, in the background if that is much and if
+// asked, or if it is very much; hdr is only read.
 func (l *lazyFreer) free(a ds.Arena, enc Encoding, hdr []byte, background bool) {
-	if background && elements(a, enc, hdr) > lazyElements {
+	if n := elements(a, enc, hdr); n > lazyElements && (background || n > inPlaceElements) {
 		j := lazyJob{a: a, enc: enc, hdr: append([]byte(nil), hdr...)}
 		l.pending.Add(1)
 		select {
