@@ -97,6 +97,10 @@ bench: ## Go benchmarks of all packages, briefly
 bench-peer: build tools ## CPU per operation beside redis-server; scripts/bench-peer.sh --help tells the options
 	scripts/bench-peer.sh $(ARGS)
 
+.PHONY: bench-save
+bench-save: build tools ## memory and latency of writes during BGSAVE of 2 GB beside redis-server; scripts/bench-save.sh --help tells the options
+	scripts/bench-save.sh $(ARGS)
+
 .PHONY: bench-load
 bench-load: build tools ## time to load 5 million keys at start beside redis-server; scripts/bench-load.sh --help tells the options
 	scripts/bench-load.sh $(ARGS)

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -174,6 +175,7 @@ func (s *Snapshot) finishReadings() error {
 			if err != nil {
 				return err
 			}
+			runtime.Gosched() // as Walk
 		}
 	}
 }

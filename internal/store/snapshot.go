@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -147,6 +148,7 @@ func (s *Snapshot) Walk(between func() error) error {
 				if err := between(); err != nil {
 					return err
 				}
+				runtime.Gosched() // clients first: a walk that runs until it is interrupted holds them up for 10 ms
 				if pos == 0 {
 					break
 				}
