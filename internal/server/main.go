@@ -30,13 +30,6 @@ const (
 	RedisVersion = "7.2.4"
 )
 
-// A StopSignal is the cause of the end of the context given to Run: a signal
-// asked for shutdown, in the way that shutdown-on-sigterm or shutdown-on-sigint
-// says.
-type StopSignal struct{ Signal os.Signal }
-
-func (s StopSignal) Error() string { return "server: received " + s.Signal.String() }
-
 // Main is the program skein-server: the arguments after the name, as
 // redis-server takes them; the result is the exit code. It reads the
 // configuration, turns the process into a server, and lets Run do the rest.
@@ -109,13 +102,12 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		}
 	}
 
-	ctx, release := catchSignals(log)
-	defer release()
 	sink.SetRole(logfmt.Primary)
 	showLogo(cfg, log, stdout)
 	node, err := New(cfg, log)
 	if err == nil {
-		err = node.Run(ctx, func() {
+		defer catchSignals(log, node.Signal)()
+		err = node.Run(context.Background(), func() {
 			log.Warn("Server initialized")
 			log.Info("Ready to accept connections")
 			if err := notifySystemd("STATUS=Ready to accept connections\nREADY=1\n", supervised); err != nil {
@@ -240,41 +232,36 @@ func startLog(cfg *config.Config, sink *logfmt.Sink) error {
 	return apply(nil)
 }
 
-// catchSignals returns a context that ends with the first SIGTERM or SIGINT,
-// StopSignal being the cause; a second SIGINT ends the process at once. SIGHUP
-// and SIGPIPE are ignored, SIGUSR1 is harmless: the log file is opened for every
-// line. SIGQUIT keeps Go's goroutine dump.
-func catchSignals(log *slog.Logger) (ctx context.Context, release func()) {
+// catchSignals tells stop of each SIGTERM and SIGINT, which reports whether that is
+// under way already; then SIGINT ends the process at once. SIGHUP and SIGPIPE are ignored, SIGUSR1 is harmless: the log file is opened
+// for every line. SIGQUIT keeps Go's goroutine dump.
+func catchSignals(log *slog.Logger, stop func(os.Signal) (again bool)) (release func()) {
 	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
-	ctx, cancel := context.WithCancelCause(context.Background())
 	in := make(chan os.Signal, 4) // a person's signals; more in a moment say nothing new
 	done := make(chan struct{})
 	signal.Notify(in, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1)
 	go func() {
 		defer close(done)
-		interrupts := 0
 		for sig := range in {
 			switch sig {
 			case syscall.SIGUSR1:
 				log.Info("Received SIGUSR1: the log file is opened anew for every line")
 				continue
 			case syscall.SIGINT:
-				if interrupts++; interrupts == 2 {
-					log.Warn("You insist... exiting now.")
-					os.Exit(1)
-				}
 				log.Warn("Received SIGINT scheduling shutdown...")
 			default:
 				log.Warn("Received SIGTERM scheduling shutdown...")
 			}
-			cancel(StopSignal{sig})
+			if stop(sig) && sig == syscall.SIGINT {
+				log.Warn("You insist... exiting now.")
+				os.Exit(1)
+			}
 		}
 	}()
-	return ctx, func() {
+	return func() {
 		signal.Stop(in)
 		close(in)
 		<-done
-		cancel(nil)
 	}
 }
 

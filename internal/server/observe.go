@@ -48,7 +48,8 @@ func (s *Server) operatorSpecs() []*command.Spec {
 	o := admin.Options{
 		Config: s.Config, Engine: s.engine, Log: s.Log,
 		ResetStat: s.observer.ResetStat,
-		Shutdown:  s.shutdown,
+		Shutdown:  func(how admin.Shutdown, failed func()) { s.shutdown(how, failed) },
+		Abort:     s.abortShutdown,
 		Freeze: func() {
 			if s.bus != nil {
 				thaw = s.bus.Stall()
@@ -73,48 +74,6 @@ func (s *Server) operatorSpecs() []*command.Spec {
 	return append(specs, command.IntrospectSpecs()...)
 }
 
-// An exitOrder is the cause of a stop that SHUTDOWN asked for; what had to be
-// saved is saved.
-type exitOrder struct{}
-
-func (exitOrder) Error() string { return "server: SHUTDOWN" }
-
-// shutdown saves if that is wanted and stops the node; failed is called if it
-// cannot save and so does not stop.
-func (s *Server) shutdown(how admin.Shutdown, failed func()) {
-	go func() {
-		if s.engine.Gate(engine.GateLoading) {
-			s.stop(exitOrder{}) // what is loaded so far must not replace what is on disk
-			return
-		}
-		s.engine.Pause("shutdown", 1<<62, false)
-		if how.Save || !how.NoSave && len(s.Config.Save.Get()) > 0 {
-			s.saver.Stop() // a background save would be in the way
-			s.Log.Info("Saving the final RDB snapshot before exiting.")
-			if err := s.saver.Save(); err != nil {
-				s.Log.Warn("Error trying to save the DB, can't exit.", "err", err)
-				if !how.Force {
-					s.engine.Unpause("shutdown")
-					failed()
-					return
-				}
-			}
-		}
-		if s.aof.Enabled() {
-			s.Log.Info("Calling fsync() on the AOF file.")
-			if err := s.aof.Flush(); err != nil {
-				s.Log.Warn("The append-only file is not durable, can't exit.", "err", err)
-				if !how.Force {
-					s.engine.Unpause("shutdown")
-					failed()
-					return
-				}
-			}
-		}
-		s.stop(exitOrder{})
-	}()
-}
-
 // loaded runs fn, but not while data is loaded: what is there so far must not be
 // saved, nor loaded over.
 func (s *Server) loaded(fn func() error) error {
@@ -122,25 +81,6 @@ func (s *Server) loaded(fn func() error) error {
 		return errors.New("server: a data set is being loaded")
 	}
 	return fn()
-}
-
-// saveAtExit reports whether the data set is saved when the node stops for the
-// given reason.
-func (s *Server) saveAtExit(cause error) bool {
-	var sig StopSignal
-	var flags config.ShutdownFlags
-	switch {
-	case errors.As(cause, new(exitOrder)), s.engine.Gate(engine.GateLoading):
-		return false
-	case errors.As(cause, &sig) && sig.Signal.String() == "interrupt":
-		flags = s.Config.ShutdownOnSIGINT.Get()
-	case errors.As(cause, &sig):
-		flags = s.Config.ShutdownOnSIGTERM.Get()
-	}
-	if flags&config.ShutdownNosave != 0 {
-		return false
-	}
-	return flags&config.ShutdownSave != 0 || len(s.Config.Save.Get()) > 0
 }
 
 // followConfig lets changes of the configuration take effect, the initial

@@ -58,9 +58,10 @@ type Server struct {
 	listeners listeners
 	tls       atomic.Pointer[tlsConfigs] // nil: nothing speaks TLS
 
-	ctx  context.Context // of Run; ends when the node is to stop
-	stop context.CancelCauseFunc
-	wg   sync.WaitGroup
+	ctx    context.Context // ends when the node is to stop
+	stop   context.CancelCauseFunc
+	ending ending
+	wg     sync.WaitGroup
 }
 
 // New builds a node from its configuration. Nothing is opened yet but memory.
@@ -70,6 +71,7 @@ func New(cfg *config.Config, log *slog.Logger) (*Server, error) {
 		return nil, fmt.Errorf("server: %w", err)
 	}
 	s := &Server{Config: cfg, Log: log, RunID: randomID(), heap: heap}
+	s.ctx, s.stop = context.WithCancelCause(context.Background())
 	dbs := int(cfg.Databases.Get())
 	if cfg.ClusterEnabled.Get() {
 		dbs = 1
@@ -79,6 +81,7 @@ func New(cfg *config.Config, log *slog.Logger) (*Server, error) {
 	s.env.SetLimits(limits(cfg))
 	s.observer = s.newObserver()
 	s.engine = engine.New(engine.Options{Store: s.store, Env: s.env, Slog: log, Auth: acl.New(cfg), Slow: s.observer.Recorder()})
+	s.engine.SetGate(engine.GateLoading, true) // until Run has looked what there is
 	s.observer.Attach(s.engine)
 	s.net = netio.New(s.netOptions())
 	s.newRepl()
@@ -107,12 +110,11 @@ func (s *Server) table() *command.Table {
 // Run starts the node, calls ready when it accepts connections, and serves
 // until ctx ends; then it stops in order.
 func (s *Server) Run(ctx context.Context, ready func()) error {
-	ctx, s.stop = context.WithCancelCause(ctx)
-	s.ctx = ctx
+	defer context.AfterFunc(ctx, func() { s.stop(context.Cause(ctx)) })()
+	ctx = s.ctx
 	defer s.stop(nil)
 	// Who connects early must not write below what is loaded.
 	s.engine.SetGate(engine.GateStandBack, s.bus != nil)
-	s.engine.SetGate(engine.GateLoading, true)
 	if err := s.listen(); err != nil {
 		return err
 	}
@@ -156,9 +158,10 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	defer cancel()
 	s.saver.Stop()
 	s.engine.Pause("shutdown", math.MaxInt64, false) // what is acknowledged from here would be on no disk
+	var unsaved error
 	if s.saveAtExit(context.Cause(ctx)) {
-		if err := s.saver.Save(); err != nil {
-			s.Log.Warn("Error trying to save the DB at exit", "err", err)
+		if unsaved = s.saver.Save(); unsaved != nil {
+			s.Log.Warn("Error trying to save the DB at exit", "err", unsaved)
 		}
 	}
 	if s.bus != nil {
@@ -172,7 +175,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	}
 	s.net.Shutdown(stopCtx)
 	s.store.Close()
-	err = s.heap.Close()
+	err = errors.Join(unsaved, s.heap.Close())
 	if f := (*fatalError)(nil); errors.As(context.Cause(ctx), &f) {
 		return f.err
 	}
