@@ -226,13 +226,15 @@ func TestWait(t *testing.T) {
 	c.want("WAIT 0 1000", ":0")
 	c.want("WAIT 1 20", ":0")
 	follow(t, p, a)
+	began := time.Now()
 	for i := range 20 {
 		c.want(fmt.Sprintf("SET k%d v", i), "+OK")
-		began := time.Now()
 		c.want("WAIT 1 0", ":1")
-		if d := time.Since(began); d > 900*time.Millisecond {
-			t.Errorf("WAIT took %v: GETACK was not answered at once", d)
-		}
+	}
+	// Unasked a replica acknowledges once a second, which would make it 20 s. A busy
+	// machine may hold up some of them.
+	if d := time.Since(began); d > 10*time.Second {
+		t.Errorf("20 times WAIT took %v: GETACK was not answered at once", d)
 	}
 	c.want("SET k v", "+OK")
 	c.want("WAIT 2 100", ":1")

@@ -293,13 +293,19 @@ func TestHandshakeErrors(t *testing.T) {
 // A primary that falls silent is left after repl-timeout, and asked to continue.
 func TestSilentPrimary(t *testing.T) {
 	t.Parallel()
-	a := newNode(t, func(s *Settings) { s.Timeout = 300 * time.Millisecond })
+	a := newNode(t, nil)
 	f := newFakePrimary(t)
 	a.repl.Follow("127.0.0.1", f.port, FollowOptions{Full: true})
 	w := f.accept()
 	w.shake(a.port)
 	w.expect("PSYNC ? -1")
 	w.send("+FULLRESYNC " + idA + " 100\r\n$EOF:" + mark + "\r\n" + string(snapshotOf(t, nil)) + mark)
+	// The short timeout is for the silence only: on a busy machine the handshakes
+	// may take longer.
+	eventually(t, "the link is up", func() bool { return a.repl.Status().LinkUp }, a.logs.String)
+	a.change(func(s *Settings) { s.Timeout = 300 * time.Millisecond })
+	eventually(t, "the silence is noticed", func() bool { return strings.Contains(a.logs.String(), "MASTER timeout") }, a.logs.String)
+	a.change(func(s *Settings) { s.Timeout = patience })
 	w = f.accept()
 	w.shake(a.port)
 	w.expect("PSYNC " + idA + " 101")

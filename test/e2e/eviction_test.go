@@ -367,6 +367,26 @@ func TestLazyfree(t *testing.T) {
 		step(0, "FLUSHALL")
 		n.Must("DEBUG", "POPULATE", 1000)
 		step(1000, "FLUSHDB", "ASYNC")
+
+		// The old data of a node that becomes a replica.
+		for lazy, want := range map[string]int64{"no": 0, "yes": 1000} {
+			primary := proc.StartNode(t, proc.Skein(t))
+			n.Must("CONFIG", "SET", "replica-lazy-flush", lazy)
+			n.Must("CONFIG", "RESETSTAT")
+			n.Must("DEBUG", "POPULATE", 1000)
+			n.Must("REPLICAOF", "127.0.0.1", primary.Port)
+			linkUp(t, n)
+			proc.Wait(t, proc.Patience, "replica-lazy-flush "+lazy, func() string {
+				if got := n.InfoInt("memory", "lazyfreed_objects"); got != want {
+					return fmt.Sprintf("lazyfreed_objects %d, want %d", got, want)
+				}
+				return ""
+			})
+			if size := n.Text("DBSIZE"); size != "0" {
+				t.Errorf("DBSIZE %s after the full sync", size)
+			}
+			n.Must("REPLICAOF", "NO", "ONE")
+		}
 	})
 }
 
