@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"io"
+	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -125,11 +127,14 @@ func TestLoading(t *testing.T) {
 		case "SIGINT":
 			n.Signal(syscall.SIGINT)
 		default:
-			args := []any{}
-			for _, a := range strings.Fields(end) {
-				args = append(args, a)
+			conn, err := net.Dial("tcp", n.Addr()) // there will be no reply
+			if err != nil {
+				t.Fatal(err)
 			}
-			n.Do(args...) // the connection ends
+			defer conn.Close()
+			if _, err := io.WriteString(conn, end+"\r\n"); err != nil {
+				t.Fatal(err)
+			}
 		}
 		proc.Wait(t, proc.Patience, end+" while loading ends the process", func() string {
 			if !n.Running() {
