@@ -46,6 +46,7 @@ const layers = `
 	acl: command config engine glob
 	admin: command config ds engine glob rdb store
 	observe: command config engine mem
+	function: command glob rdb
 	persist: command config disk engine rdb store
 	aof: command config disk ds engine rdb resp store
 	repl: command engine rdb resp store
@@ -54,7 +55,7 @@ const layers = `
 	bus: cluster command config disk engine hashslot resp store
 
 	# the composition root
-	server: acl admin aof bus cluster command config datatypes disk engine logfmt mem migrate netio observe persist rdb repl slotmove store
+	server: acl admin aof bus cluster command config datatypes disk engine function logfmt mem migrate netio observe persist rdb repl slotmove store
 
 	# nodes without connections, for tests
 	labtest: command config datatypes disk disk/disktest engine mem persist repl resp store
@@ -82,6 +83,7 @@ const outside = `
 	admin: net os
 	config: net
 	persist: net os
+	function: net os time
 	aof: net
 	repl: net(JoinHostPort SplitHostPort) os(Getpid)
 	cluster: net os time sync math/rand math/rand/v2 crypto/rand

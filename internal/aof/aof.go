@@ -109,6 +109,8 @@ type Options struct {
 	Synced func()
 	// LoadFunction takes a function library of a base. May be nil.
 	LoadFunction func(source []byte) error
+	// ClearFunctions removes all of them. May be nil.
+	ClearFunctions func()
 	// Pending is how many bytes may be kept in memory, beside one batch of each
 	// client: beyond it clients wait for the disk, and while that fails the log is
 	// given up and begun anew. 0: 64 MB.

@@ -477,6 +477,9 @@ func (a *AOF) Reload() error {
 		}
 	}
 	lock(func() { e.FlushLocked(-1, false) })
+	if a.o.ClearFunctions != nil {
+		a.o.ClearFunctions()
+	}
 	done, err := a.load(m)
 	done()
 	return err

@@ -40,6 +40,8 @@ type Options struct {
 	Repl    func() Repl    // counters of replication for section Stats
 	Buffers func() Buffers // memory outside the data
 	Links   func() int     // bus connections
+
+	Functions func() (libraries, functions int, bytes int64)
 }
 
 // Net are totals of client connections.

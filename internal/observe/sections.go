@@ -142,12 +142,17 @@ func (ob *Observer) memory(t *text, _ bool) {
 	t.line("used_memory_lua_human", human(0))
 	t.line("used_memory_scripts_eval", 0)
 	t.line("number_of_cached_scripts", 0)
-	t.line("number_of_functions", 0)
-	t.line("number_of_libraries", 0)
+	var libraries, functions int
+	var sources int64
+	if ob.o.Functions != nil {
+		libraries, functions, sources = ob.o.Functions()
+	}
+	t.line("number_of_functions", functions)
+	t.line("number_of_libraries", libraries)
 	t.line("used_memory_vm_functions", 0)
 	t.size("used_memory_vm_total", 0)
-	t.line("used_memory_functions", 0)
-	t.size("used_memory_scripts", 0)
+	t.line("used_memory_functions", sources)
+	t.size("used_memory_scripts", sources)
 	t.size("maxmemory", c.MaxMemory.Get())
 	t.line("maxmemory_policy", c.MaxMemoryPolicy.Get())
 	t.format("allocator_frag_ratio", "%.2f", ratio(u.held, u.used))

@@ -58,7 +58,7 @@ func (s *Saver) Load(keepExpired bool, done func(at *rdb.ReplInfo, expired int))
 	}()
 	start := time.Now()
 	st, err = rdb.Load(rdb.NewReader(f), e.Store, &rdb.LoadOptions{
-		Limits: e.Env.Limits().Limits, NowMs: e.Now(), DropExpired: !keepExpired,
+		Limits: e.Env.Limits().Limits, NowMs: e.Now(), DropExpired: !keepExpired, Function: s.opt.LoadFunction,
 		Aux: func(name, value []byte) {
 			if len(name) > 0 && name[0] == '%' {
 				s.opt.Log.Info("RDB '" + string(name) + "': " + string(value))
@@ -163,6 +163,9 @@ func (s *Saver) Reload(save, flush bool) error {
 		e.Store.LockWorld()
 		e.FlushLocked(-1, false)
 		e.Store.UnlockWorld()
+	}
+	if s.opt.ClearFunctions != nil && (flush || save) { // those of the file take their place
+		s.opt.ClearFunctions()
 	}
 	return s.Load(e.View().Replica, nil)
 }

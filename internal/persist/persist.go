@@ -32,6 +32,11 @@ type Options struct {
 	// of the append-only file: a save then has to wait. May be nil.
 	Busy func() bool
 	Now  func() time.Time // time.Now if nil
+	// Functions returns the sources of all function libraries, LoadFunction takes one
+	// of a file, ClearFunctions removes all.
+	Functions      func() [][]byte
+	LoadFunction   func(source []byte) error
+	ClearFunctions func()
 	// Ending says that the node ends, and a load need not be finished. May be nil.
 	Ending func() error
 }

@@ -178,6 +178,9 @@ func (s *Saver) Snapshot(ctx context.Context, w io.Writer, o SnapshotOptions) er
 			return
 		}
 		out.snap.Store(snap)
+		if s.opt.Functions != nil {
+			col.Functions = s.opt.Functions()
+		}
 		if !o.AOFBase {
 			info.Repl = at
 		}

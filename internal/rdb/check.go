@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/skeindb/skein/internal/ds"
@@ -14,6 +16,7 @@ type CheckReport struct {
 	Keys, Expires, AlreadyExpired int
 	Functions                     int
 	ByKind                        [KindModule + 1]int
+	Modules                       map[string]int // values, by type of module
 }
 
 // Check reads a whole RDB, every value in full, and reports to out as it goes,
@@ -43,7 +46,13 @@ func CheckReader(r *Reader, name string, nowMs int64, out io.Writer) (rep CheckR
 					rep.AlreadyExpired++
 				}
 			}
-			err = checkValue(r.Value())
+			v := r.Value()
+			if err = checkValue(v); err == nil && v.Kind() == KindModule {
+				if rep.Modules == nil {
+					rep.Modules = make(map[string]int)
+				}
+				rep.Modules[moduleName(v.module)]++
+			}
 		}
 		if err != nil {
 			fmt.Fprintln(out, "--- RDB ERROR DETECTED ---")
@@ -88,6 +97,9 @@ func (rep *CheckReport) print(out io.Writer) {
 		if n := rep.ByKind[k]; n > 0 {
 			fmt.Fprintf(out, "[info] %d of type %v\n", n, k)
 		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(rep.Modules)) {
+		fmt.Fprintf(out, "[info] %d values of module type %s: a server without the module leaves them out\n", rep.Modules[name], name)
 	}
 	if rep.Functions > 0 {
 		fmt.Fprintf(out, "[info] %d function libraries\n", rep.Functions)

@@ -30,14 +30,15 @@ type LoadOptions struct {
 
 // LoadStats says what was in a file.
 type LoadStats struct {
-	Keys      int   // put into the keyspace
-	Expired   int   // left out because their time has come
-	Empty     int   // left out because they had no elements
-	Modules   int   // left out because only a module could read them
-	Functions int   // libraries, without LoadOptions.Function left out
-	Bytes     int64 // consumed
-	Version   int   // of the format
-	Info      Info  // what AUX fields said; Repl is nil unless id and offset were there
+	Keys      int    // put into the keyspace
+	Expired   int    // left out because their time has come
+	Empty     int    // left out because they had no elements
+	Modules   int    // left out because only a module could read them
+	Module    string // type of one of them
+	Functions int    // libraries, without LoadOptions.Function left out
+	Bytes     int64  // consumed
+	Version   int    // of the format
+	Info      Info   // what AUX fields said; Repl is nil unless id and offset were there
 }
 
 // LeftOut names, for the log, what a file held that no server without modules and
@@ -45,7 +46,7 @@ type LoadStats struct {
 func (s *LoadStats) LeftOut() string {
 	var what []string
 	if s.Modules > 0 {
-		what = append(what, strconv.Itoa(s.Modules)+" keys with values of modules")
+		what = append(what, fmt.Sprintf("%d keys with values of modules (such as %s)", s.Modules, s.Module))
 	}
 	if s.Functions > 0 {
 		what = append(what, strconv.Itoa(s.Functions)+" function libraries")
@@ -154,6 +155,7 @@ func (l *recordLoader) load(s *source, v *Value, k *Key, slot uint16, hash uint6
 		return nil
 	case errors.Is(err, ErrModule):
 		l.stats.Modules++
+		l.stats.Module = moduleName(v.module)
 		return nil
 	case err != nil:
 		return fmt.Errorf("key %q: %w", clip(k.Name), err)

@@ -471,7 +471,7 @@ func TestLoadOptions(t *testing.T) {
 	key("past", 999, 0, 1, 'v')
 	key("future", 1001, 0, 1, 'v')
 	key("empty", 0, 2, 0)
-	key("module", 0, 7, 1, 0)
+	key("module", 0, append(append([]byte{7}, AppendLen(nil, 0x45e25238df912c03)...), 0)...)
 	f = append(f, opExpireSec, 0xff, 0xff, 0xff, 0xff) // one second before the epoch
 	key("long past", 0, 0, 1, 'v')
 	f = append(f, opEOF, 0, 0, 0, 0, 0, 0, 0, 0)
@@ -494,14 +494,14 @@ func TestLoadOptions(t *testing.T) {
 		if s.Keys != wantKeys || s.Expired != wantExpired || s.Empty != 1 || s.Modules != 1 || s.Functions != 0 || s.Info.Repl != nil || s.Info.ServerVersion != "8.1.1" {
 			t.Errorf("drop %v: %+v", drop, s)
 		}
-		if got, want := s.LeftOut(), "1 keys with values of modules"; got != want {
+		if got, want := s.LeftOut(), "1 keys with values of modules (such as ReJSON-RL version 3)"; got != want {
 			t.Errorf("LeftOut = %q, want %q", got, want)
 		}
 		plain, err := Load(NewReader(bytes.NewReader(f)), newStore(t), &LoadOptions{Limits: DefaultLimits(), NowMs: 1000, DropExpired: drop})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, want := plain.LeftOut(), "1 keys with values of modules, 1 function libraries"; got != want {
+		if got, want := plain.LeftOut(), "1 keys with values of modules (such as ReJSON-RL version 3), 1 function libraries"; got != want {
 			t.Errorf("LeftOut = %q, want %q", got, want)
 		}
 		if len(aux) != 4 || len(libs) != 1 {

@@ -121,6 +121,9 @@ func (p *pipeline) close(s *LoadStats) error {
 		s.Expired += w.mine.Expired
 		s.Empty += w.mine.Empty
 		s.Modules += w.mine.Modules
+		if w.mine.Module != "" {
+			s.Module = w.mine.Module
+		}
 	}
 	return p.err
 }

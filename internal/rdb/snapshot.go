@@ -20,6 +20,9 @@ import (
 // goes out at once, behind what was collected before; what writers touch meanwhile
 // is collected behind it.
 type Collector struct {
+	// Functions are the sources of the function libraries at the cut.
+	Functions [][]byte
+
 	opts    RecordOptions
 	sizes   []dbSize // at the cut
 	version int
@@ -107,10 +110,13 @@ func (c *Collector) Bytes() int64 {
 	return c.taken + int64(len(c.buf)) + c.inParts.Load()
 }
 
-// Write walks the snapshot and puts it on w: facts, then keys. The caller closes
-// w. An error of the output ends the walk.
+// Write walks the snapshot and puts it on w: facts, libraries, then keys. The
+// caller closes w. An error of the output ends the walk.
 func (c *Collector) Write(s *store.Snapshot, w *Writer, info *Info) error {
 	w.Info(info) // an error stays
+	for _, f := range c.Functions {
+		w.Function(f)
+	}
 	c.w, c.spare = w, make([]byte, 0, 2*writerBuffer)
 	if err := s.Walk(func() error { return c.drain(writerBuffer) }); err != nil {
 		return err

@@ -2,6 +2,7 @@ package rdb
 
 import (
 	"math"
+	"strconv"
 
 	"github.com/skeindb/skein/internal/ds"
 )
@@ -33,8 +34,9 @@ type Value struct {
 
 	blob   []byte // what is being walked: a view of the source's window
 	inBlob bool
-	single bool // blob is one element of a list, not a packed node
-	at     int  // position in blob, but for a listpack
+	module uint64 // id of a module's type, once it is passed over
+	single bool   // blob is one element of a list, not a packed node
+	at     int    // position in blob, but for a listpack
 	lp     ds.LPIter
 
 	first []byte   // copy of the first half of a pair
@@ -392,7 +394,7 @@ func (v *Value) skip() {
 		readStream(s, v.typ, nil, nil)
 	case formModule:
 		s.what = "module value"
-		s.length() // module id
+		v.module = s.length()
 		s.skipModule()
 	case formNodes:
 		v.begin()
@@ -444,6 +446,17 @@ const (
 	moduleDouble   = 4
 	moduleString   = 5
 )
+
+// moduleName is the name of the type that a module's id stands for, with its
+// version: | nine characters of 6 bits each | version 10 bits |
+func moduleName(id uint64) string {
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	var name [9]byte
+	for i := range name {
+		name[i] = letters[id>>(58-6*i)&63]
+	}
+	return string(name[:]) + " version " + strconv.FormatUint(id&1023, 10)
+}
 
 // skipModule passes over a module's items up to the end mark.
 func (s *source) skipModule() {

@@ -163,7 +163,6 @@ func (r *Repl) makeSnapshot(s *Settings) error {
 	var snap *store.Snapshot
 	var c *rdb.Collector
 	var at *rdb.ReplInfo
-	var functions [][]byte
 	var states string
 	var err error
 	r.Cut(func(*rdb.ReplInfo) {
@@ -180,7 +179,7 @@ func (r *Repl) makeSnapshot(s *Settings) error {
 		at = r.SaveInfo()
 		r.log.reselect()
 		if r.o.Functions != nil {
-			functions = r.o.Functions()
+			c.Functions = r.o.Functions()
 		}
 		r.cuts.Add(1) // before the states are read: see Confirm
 		if r.o.SlotStates != nil {
@@ -249,7 +248,7 @@ func (r *Repl) makeSnapshot(s *Settings) error {
 			t.serve(p, rd, at)
 		})
 	}
-	err = t.write(snap, c, at, functions, states, s)
+	err = t.write(snap, c, at, states, s)
 	t.err = err
 	close(t.done)
 	for _, p := range t.eof {
@@ -325,11 +324,8 @@ func (r *Repl) refuseWaiting() {
 }
 
 // write makes the file.
-func (t *transfer) write(snap *store.Snapshot, c *rdb.Collector, at *rdb.ReplInfo, functions [][]byte, states string, s *Settings) error {
+func (t *transfer) write(snap *store.Snapshot, c *rdb.Collector, at *rdb.ReplInfo, states string, s *Settings) error {
 	w := rdb.NewWriter(t, rdb.WriterOptions{Version: c.Version(), Compress: s.Compress, Checksum: s.Checksum})
-	for _, f := range functions {
-		w.Function(f)
-	}
 	info := rdb.Info{ServerVersion: engine.Version, CreatedSec: time.Now().Unix(), SlotStates: states, Repl: at}
 	if t.r.o.UsedMemory != nil {
 		info.UsedMemory = t.r.o.UsedMemory()

@@ -24,6 +24,7 @@ func (s *Server) newObserver() *observe.Observer {
 		},
 		Persistence: func() string { return s.saver.Info() + s.aof.Info() },
 		Replication: func() string { return s.repl.Info() },
+		Functions:   s.functions.Totals,
 		Repl:        s.replCounters,
 		Buffers: func() observe.Buffers {
 			total, forReplicas, snapshot := s.repl.Buffered()

@@ -25,6 +25,7 @@ import (
 	"github.com/skeindb/skein/internal/datatypes"
 	"github.com/skeindb/skein/internal/disk"
 	"github.com/skeindb/skein/internal/engine"
+	"github.com/skeindb/skein/internal/function"
 	"github.com/skeindb/skein/internal/mem"
 	"github.com/skeindb/skein/internal/migrate"
 	"github.com/skeindb/skein/internal/netio"
@@ -52,6 +53,7 @@ type Server struct {
 	aof    *aof.AOF
 	repl   *repl.Repl
 
+	functions function.Libraries
 	migrator  *migrate.Migrator
 	mover     *slotmove.Mover // nil in standalone mode
 	observer  *observe.Observer
@@ -86,7 +88,8 @@ func New(cfg *config.Config, log *slog.Logger) (*Server, error) {
 	s.net = netio.New(s.netOptions())
 	s.newRepl()
 	s.saver = persist.New(persist.Options{Engine: s.engine, Config: cfg, Log: log, FS: disk.OS{}, Used: heap.Used, Cut: s.repl.Cut,
-		Busy: func() bool { return s.aof.Rewriting() }, Ending: func() error { return context.Cause(s.ctx) }})
+		Busy: func() bool { return s.aof.Rewriting() }, Ending: func() error { return context.Cause(s.ctx) },
+		Functions: s.functions.Sources, LoadFunction: s.functions.LoadFile, ClearFunctions: s.functions.Clear})
 	s.newAOF()
 	if cfg.ClusterEnabled.Get() {
 		if err := s.newBus(); err != nil {
@@ -104,7 +107,7 @@ func New(cfg *config.Config, log *slog.Logger) (*Server, error) {
 
 // table are the commands of this node.
 func (s *Server) table() *command.Table {
-	return command.NewTable(engine.Specs(), datatypes.Specs(), s.clusterSpecs(), s.saver.Specs(), s.aof.Specs(), s.repl.Specs(), s.migrator.Specs(), s.operatorSpecs())
+	return command.NewTable(engine.Specs(), datatypes.Specs(), s.clusterSpecs(), s.saver.Specs(), s.aof.Specs(), s.functions.Specs(), s.repl.Specs(), s.migrator.Specs(), s.operatorSpecs())
 }
 
 // Run starts the node, calls ready when it accepts connections, and serves
