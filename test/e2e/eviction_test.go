@@ -53,7 +53,11 @@ func shrink(t *testing.T, n *proc.Node, values int) {
 func TestEvictionPolicies(t *testing.T) {
 	const keys = 300
 	value := strings.Repeat("x", 2000)
-	for _, policy := range []string{"allkeys-lru", "volatile-lru", "allkeys-lfu", "volatile-lfu", "volatile-ttl", "allkeys-random", "volatile-random"} {
+	policies := []string{"allkeys-lru", "volatile-lfu", "volatile-ttl", "volatile-lru", "allkeys-lfu", "allkeys-random", "volatile-random"}
+	if testing.Short() {
+		policies = policies[:3]
+	}
+	for _, policy := range policies {
 		t.Run(policy, func(t *testing.T) {
 			besideRedis(t, func(t *testing.T, start func(...string) *proc.Node) {
 				n := start("--maxmemory-policy", policy, "--maxmemory-samples", "10", "--lfu-decay-time", "0")
