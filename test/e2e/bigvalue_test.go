@@ -14,8 +14,8 @@ import (
 	"github.com/skeindb/skein/test/proc"
 )
 
-// bigElements is the size of the big values.
-const bigElements = 1_000_000
+// bigElements is the size of the big values, less in short mode.
+var bigElements = 1_000_000
 
 // bigValues are a value of each big kind: what makes it, so many elements from i on,
 // and a write to it.
@@ -71,13 +71,16 @@ func growBig(t *testing.T, n *proc.Node) {
 // neither who writes to them, nor who asks for something else. One save of a few must
 // show that, since a busy machine makes a wait of its own at any time.
 func TestBigValuesDoNotStall(t *testing.T) {
+	limit := 50 * time.Millisecond
+	if testing.Short() { // also under the race detector, which is slow
+		bigElements, limit = 50_000, time.Second
+	}
 	n := proc.StartNode(t, proc.Skein(t))
 	growBig(t, n)
 	if t.Failed() {
 		return
 	}
 	digestOf := func() string { return fmt.Sprint(n.Must("DEBUG", "DIGEST-VALUE", "zset", "hash", "set", "list")) }
-	const limit = 50 * time.Millisecond
 	best, before, peak := time.Hour, n.Resident(), int64(0)
 	said := ""
 	for round := 0; round < 4 && best > limit; round++ {
