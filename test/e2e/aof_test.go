@@ -388,3 +388,55 @@ func TestAOFSwitch(t *testing.T) {
 		t.Error("stopped at once after switching on: another data set")
 	}
 }
+
+// A log with annotations of time is cut to a moment by redis-check-aof and by skein
+// check-aof alike, and then holds what there was at that moment.
+func TestAOFTimestamps(t *testing.T) {
+	n := proc.NewNode(t, proc.Skein(t), "--appendonly", "yes", "--aof-timestamp-enabled", "yes")
+	n.Start()
+	n.Must("SET", "before", "1")
+	moment := time.Now().Unix()
+	proc.Wait(t, proc.Patience, "the next but one second", func() string {
+		if now := time.Now().Unix(); now < moment+2 {
+			return fmt.Sprint(now)
+		}
+		return ""
+	})
+	n.Must("SET", "after", "1")
+	n.Stop()
+	whole, err := filepath.Glob(n.Path("appendonlydir/*.incr.aof"))
+	if err != nil || len(whole) != 1 {
+		t.Fatal(whole, err)
+	}
+	incr, err := os.ReadFile(whole[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(incr), "#TS:") {
+		t.Fatalf("no annotation in %q", incr)
+	}
+	manifest := n.Path("appendonlydir/appendonly.aof.manifest")
+	var cut []string
+	for _, tool := range [][]string{{"redis-check-aof"}, {proc.Binary(t), "check-aof"}} {
+		if err := os.WriteFile(whole[0], incr, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		args := append(tool[1:], "--truncate-to-timestamp", strconv.FormatInt(moment+1, 10), manifest)
+		out, err := proc.Run(t, proc.Patience, "y\n", tool[0], args...)
+		if err != nil {
+			t.Errorf("%s: %v\n%s", tool, err, out)
+		}
+		left, err := os.ReadFile(whole[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		cut = append(cut, string(left))
+	}
+	if cut[0] != cut[1] || len(cut[0]) == 0 || len(cut[0]) >= len(incr) {
+		t.Errorf("cut from\n%q\nby redis-check-aof to\n%q\nby skein check-aof to\n%q", incr, cut[0], cut[1])
+	}
+	n.Start()
+	if before, after := n.Text("EXISTS", "before"), n.Text("EXISTS", "after"); before != "1" || after != "0" {
+		t.Errorf("before %s, after %s, want 1, 0", before, after)
+	}
+}
