@@ -105,6 +105,10 @@ bench-save: build tools ## memory and latency of writes during BGSAVE of 2 GB be
 bench-load: build tools ## time to load 5 million keys at start beside redis-server; scripts/bench-load.sh --help tells the options
 	scripts/bench-load.sh $(ARGS)
 
+.PHONY: bench-sync
+bench-sync: build ## a full sync of MB=2048 under full write load with default settings, LINK=20 for a link of 20 MB/s
+	SKEIN_BIN=$(CURDIR)/$(BIN)/skein scripts/bench-sync.sh $(or $(MB),2048) $(or $(LINK),0)
+
 .PHONY: clean
 clean: ## remove what was built; cluster data in skein-data stays
 	rm -rf $(BIN)

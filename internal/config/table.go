@@ -186,7 +186,7 @@ func (c *Config) directives() []*Directive {
 		d("replica-read-only", boolean(&c.ReplicaReadOnly, true), 0, "slave-read-only"),
 		d("replica-serve-stale-data", boolean(&c.ReplicaServeStaleData, true), 0, "slave-serve-stale-data"),
 		d("replica-ignore-maxmemory", boolean(&c.ReplicaIgnoreMaxMemory, true), 0, "slave-ignore-maxmemory"),
-		d("replica-ignore-disk-write-errors", boolean(&c.ReplicaIgnoreDiskWriteErrors, false), 0),
+		d("replica-ignore-disk-write-errors", boolean(&c.ReplicaIgnoreDiskWriteErrors, false), idle),
 		d("replica-lazy-flush", boolean(&c.ReplicaLazyFlush, false), 0, "slave-lazy-flush"),
 		d("repl-ping-replica-period", integer(&c.ReplPingReplicaPeriod, 10, 1, maxInt), 0, "repl-ping-slave-period"),
 		d("repl-timeout", integer(&c.ReplTimeout, 60, 1, maxInt), 0),

@@ -325,6 +325,8 @@ func (e *Engine) waitPause(s *Session) {
 	if e.gates.Load()&(GatePauseAll|GatePauseWrite) == 0 {
 		return
 	}
+	e.Stats.blocked.Add(1)
+	defer e.Stats.blocked.Add(-1)
 	t := time.NewTimer(time.Second)
 	defer t.Stop()
 	select {

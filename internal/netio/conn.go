@@ -408,5 +408,13 @@ func (c *Conn) QueryBuffer() (used, capacity int) { return int(c.inUsed.Load()),
 func (c *Conn) SetClass(k engine.Class) { c.class.Store(uint32(k)) }
 func (c *Conn) Class() engine.Class     { return engine.Class(c.class.Load()) }
 
+// SetNoDelay says whether small pieces are sent at once, as is usual, or gathered by
+// the kernel. It has no effect on a unix socket.
+func (c *Conn) SetNoDelay(on bool) {
+	if t, ok := c.raw.(*net.TCPConn); ok {
+		t.SetNoDelay(on)
+	}
+}
+
 // Created is when the connection was accepted.
 func (c *Conn) Created() time.Time { return c.created }

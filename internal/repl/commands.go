@@ -129,7 +129,7 @@ func (r *Repl) startFull(c *command.Ctx, p *peer, psync bool) {
 		return
 	}
 	r.Stats.Full.Add(1)
-	p.s.BecomeReplica()
+	p.become()
 	if filter {
 		r.sendFiltered(p)
 		return

@@ -245,14 +245,14 @@ func (p *peer) rateFor(s *Settings, now time.Time) float64 {
 	heard := time.Unix(0, p.sentAt.Load())
 	elapsed := now.Sub(p.cutAt)
 	var left time.Duration
-	if p.loading { // it loads as long as it received, probably
+	if p.loading { // it loads half as long as it received, probably
 		heard = time.Unix(0, p.ackAt.Load())
-		left = 2*p.onlineAt.Sub(p.cutAt) - elapsed
+		left = p.onlineAt.Sub(p.cutAt)*3/2 - elapsed
 	} else {
 		done := p.part()
 		send := time.Duration(float64(elapsed) * (1 - done) / max(done, 0.01))
-		left = 2*send + elapsed
-		if !p.eof && p.state == peerWaitEnd {
+		left = send + (send+elapsed)/2
+		if p.chunks == nil && p.state == peerWaitEnd {
 			heard = now // its file is being made
 		}
 	}

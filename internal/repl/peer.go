@@ -170,10 +170,18 @@ func (p *peer) nameLocked() string {
 	return ip + ":" + strconv.Itoa(port)
 }
 
+// become makes the session a replica's, with the socket as the settings say.
+func (p *peer) become() {
+	p.s.BecomeReplica()
+	if c, ok := p.conn.(interface{ SetNoDelay(on bool) }); ok {
+		c.SetNoDelay(!p.r.o.Settings().TCPDelay)
+	}
+}
+
 // serveContinue begins to feed a replica whose stream goes on.
 func (p *peer) serveContinue(rd *reader, h *History) {
 	r := p.r
-	p.s.BecomeReplica()
+	p.become()
 	now := time.Now()
 	r.mu.Lock()
 	p.state, p.psync, p.reader, p.fed = peerOnline, true, rd, true
@@ -291,11 +299,11 @@ func (r *Repl) tickPeers(s *Settings, now time.Time) {
 	for _, p := range r.peers {
 		switch p.state {
 		case peerWaitStart, peerWaitEnd:
-			if (p.state == peerWaitStart || !p.eof) && now.Sub(p.nudged) >= time.Second {
+			if (p.state == peerWaitStart || p.chunks == nil) && now.Sub(p.nudged) >= time.Second {
 				p.nudged = now
 				p.conn.Push([]byte("\n"))
 			}
-			if p.state == peerWaitEnd && p.eof && now.Sub(time.Unix(0, p.sentAt.Load())) > s.Timeout {
+			if p.state == peerWaitEnd && p.chunks != nil && now.Sub(time.Unix(0, p.sentAt.Load())) > s.Timeout {
 				drop = append(drop, p)
 				r.slog.Warn("Disconnecting timedout replica (full sync): " + p.nameLocked())
 				continue

@@ -22,7 +22,9 @@ type Settings struct {
 	BacklogTTL    time.Duration // without replicas; 0: kept for ever
 	PingPeriod    time.Duration // repl-ping-replica-period
 	Timeout       time.Duration // repl-timeout
+	Diskless      bool          // repl-diskless-sync; without it a snapshot is a file before it is sent
 	DisklessDelay time.Duration // repl-diskless-sync-delay
+	TCPDelay      bool          // repl-disable-tcp-nodelay
 	DisklessMax   int           // repl-diskless-sync-max-replicas, 0: not looked at
 
 	OutputHard, OutputSoft int64 // client-output-buffer-limit replica
@@ -53,7 +55,7 @@ type Settings struct {
 // DefaultSettings are the documented defaults, but for a backlog of 10 MB and no
 // waiting before a snapshot: replicas that come while one is made get the next.
 func DefaultSettings() Settings {
-	return Settings{BacklogSize: 10 << 20, BacklogTTL: time.Hour, PingPeriod: 10 * time.Second, Timeout: time.Minute,
+	return Settings{Diskless: true, BacklogSize: 10 << 20, BacklogTTL: time.Hour, PingPeriod: 10 * time.Second, Timeout: time.Minute,
 		OutputHard: 256 << 20, OutputSoft: 64 << 20, OutputSoftTime: time.Minute, WriteFloor: 1 << 20, MinReplicasMaxLag: 10 * time.Second,
 		ReadOnly: true, ServeStale: true, Announced: true, Priority: 100, Compress: true, Checksum: true}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -267,6 +268,20 @@ func TestMinReplicas(t *testing.T) {
 	eventually(t, "writes allowed", func() bool { return c.do("SET k v") == "+OK" }, p.repl.Info)
 	a.repl.Promote()
 	eventually(t, "writes refused", func() bool { return strings.HasPrefix(c.do("SET k v"), "-NOREPLICAS") }, p.repl.Info)
+}
+
+// repl-disable-tcp-nodelay is an option of the sockets that replicas are fed by.
+func TestReplicaSocketDelay(t *testing.T) {
+	t.Parallel()
+	for _, delay := range []bool{false, true} {
+		p, a := newNode(t, func(s *Settings) { s.TCPDelay = delay }), newNode(t, nil)
+		follow(t, p, a)
+		fd := p.repl.allPeers()[0].conn.FD()
+		on, err := syscall.GetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY)
+		if err != nil || (on == 0) != delay {
+			t.Errorf("repl-disable-tcp-nodelay %v: TCP_NODELAY is %d, %v", delay, on, err)
+		}
+	}
 }
 
 // ROLE as both roles answer it.

@@ -27,8 +27,8 @@ import (
 //	$EOF:<mark>\r\n <RDB> <mark>          mark: 40 random bytes
 //	... stream from offset on             once it has acknowledged the offset
 //
-// A replica without "capa eof" gets $<size>\r\n <RDB> and the stream at once;
-// its file is spooled first.
+// A replica without "capa eof", or any with repl-diskless-sync no, gets
+// $<size>\r\n <RDB> and the stream at once; its file is spooled first.
 type transfer struct {
 	r     *Repl
 	mark  string
@@ -197,7 +197,7 @@ func (r *Repl) makeSnapshot(s *Settings) error {
 			r.log.mu.Lock()
 			p.reader = r.log.attach(at.Offset)
 			r.log.mu.Unlock()
-			if p.eof {
+			if p.eof && (s.Diskless || r.o.NewSpool == nil) {
 				p.chunks = make(chan *piece, chunkQueue)
 				t.eof = append(t.eof, p)
 			} else {

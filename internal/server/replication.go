@@ -91,6 +91,7 @@ func (s *Server) replSettings() repl.Settings {
 	return repl.Settings{
 		BacklogSize: c.ReplBacklogSize.Get(), BacklogTTL: seconds(c.ReplBacklogTTL.Get()),
 		PingPeriod: seconds(c.ReplPingReplicaPeriod.Get()), Timeout: seconds(c.ReplTimeout.Get()),
+		Diskless: c.ReplDisklessSync.Get(), TCPDelay: c.ReplDisableTCPNodelay.Get(),
 		DisklessDelay: seconds(c.ReplDisklessSyncDelay.Get()), DisklessMax: int(c.ReplDisklessSyncMaxReplicas.Get()),
 		OutputHard: out.Hard, OutputSoft: out.Soft, OutputSoftTime: seconds(out.SoftSeconds), WriteFloor: c.ReplWriteFloor.Get(),
 		MinReplicas: int(c.MinReplicasToWrite.Get()), MinReplicasMaxLag: seconds(c.MinReplicasMaxLag.Get()),

@@ -135,6 +135,12 @@ func TestReturningPrimary(t *testing.T) {
 					r.Signal(syscall.SIGSTOP)
 				}
 				x.old.Must("CLIENT", "KILL", "TYPE", "replica")
+				proc.Wait(t, proc.Patience, "the links are gone", func() string {
+					if n := x.old.InfoInt("replication", "connected_slaves"); n != 0 {
+						return fmt.Sprint(n, " replicas")
+					}
+					return ""
+				})
 				x.old.Must("SET", trioTag+"nobody", "received this")
 			}
 			x.old.Must("SAVE")
