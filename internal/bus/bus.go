@@ -313,6 +313,15 @@ func (b *Bus) Reconfigure() {
 // View is the cluster as commands see it now.
 func (b *Bus) View() *cluster.View { return b.applied.Load() }
 
+// InForce is the newest view by which every command goes: none is still running,
+// or will run, by an older one. View may be ahead of it while commands hold slots.
+func (b *Bus) InForce() *cluster.View {
+	if v := b.shown.Load(); v != nil {
+		return v
+	}
+	return b.applied.Load()
+}
+
 // Stall freezes the bus until the returned function is called, as a process
 // that is stopped (DEBUG SLEEP).
 func (b *Bus) Stall() (resume func()) {

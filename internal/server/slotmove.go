@@ -76,8 +76,10 @@ func (c slotCluster) Owner(slot int) string {
 	return ""
 }
 
+// Owners goes by the view in force: writers that a hand-over has stopped go on when
+// the target owns the slots, and must not find the view in which this node does.
 func (c slotCluster) Owners(slots *slotmove.Slots) (ids []string) {
-	v := c.b.View()
+	v := c.b.InForce()
 	var seen []*cluster.NodeView
 	slots.Each(func(slot int) {
 		n := v.Owner(slot)
