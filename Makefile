@@ -47,7 +47,7 @@ unit:
 
 .PHONY: e2e
 e2e: build
-	SKEIN_BIN=$(CURDIR)/$(BIN)/skein $(GO) test -count=1 -p 1 -timeout 12m -run '$(T)' ./test/...
+	SKEIN_BIN=$(CURDIR)/$(BIN)/skein $(GO) test -count=1 -p 1 -timeout 20m -run '$(T)' ./test/...
 
 # make mixed PEERS=dir takes valkey-server 8 and redis-server 8 from there.
 .PHONY: mixed
@@ -57,7 +57,7 @@ mixed: build tools ## Skein beside redis-server 7 and, from PEERS=dir, Valkey 8 
 .PHONY: race
 race: tools ## the whole suite in its short form under the race detector, the servers too
 	CGO_ENABLED=1 $(GO) test -race -short -timeout 15m $(UNIT)
-	CGO_ENABLED=1 $(GO) test -race -short -count=1 -p 1 -timeout 12m ./test/...
+	CGO_ENABLED=1 $(GO) test -race -short -count=1 -p 1 -timeout 30m ./test/...
 	@echo "make race: ok"
 
 .PHONY: fuzz
