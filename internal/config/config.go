@@ -154,6 +154,7 @@ type Config struct {
 	Save                                             Value[[]SavePoint]
 	DBFilename                                       Text
 	RDBCompression, RDBChecksum, RDBDelSyncFiles     Bool
+	RDBVersion                                       Int // of the file at least; values may need a higher one
 	RDBSaveIncrementalFsync, StopWritesOnBgsaveError Bool
 	RDBVersionCheck                                  Enum[VersionCheck]
 	SanitizeDumpPayload                              Enum[Sanitize]

@@ -155,6 +155,7 @@ func (c *Config) directives() []*Directive {
 		d("dbfilename", text(&c.DBFilename, "dump.rdb", fileName("dbfilename", "filename")), Protected),
 		d("rdbcompression", boolean(&c.RDBCompression, true), 0),
 		d("rdbchecksum", boolean(&c.RDBChecksum, true), ro),
+		d("rdb-version", integer(&c.RDBVersion, 10, 10, 12), 0),
 		d("rdb-del-sync-files", boolean(&c.RDBDelSyncFiles, false), 0),
 		d("rdb-save-incremental-fsync", boolean(&c.RDBSaveIncrementalFsync, true), 0),
 		d("rdb-key-save-delay", integer(&c.RDBKeySaveDelay, 0, -maxInt-1, maxInt), Hidden),

@@ -470,3 +470,33 @@ func TestReloadKeepsData(t *testing.T) {
 		t.Errorf("Reload: %v", err)
 	}
 }
+
+// A file has the version that its values need, or the one of rdb-version where that
+// is higher.
+func TestFileVersion(t *testing.T) {
+	for _, tt := range []struct {
+		directive, value, want string
+	}{
+		{"10", "SET k v", "REDIS0010"}, {"11", "SET k v", "REDIS0011"}, {"12", "SET k v", "REDIS0012"},
+		{"10", "HSETEX h EX 1000 FIELDS 1 f v", "REDIS0012"}, {"11", "HSETEX h EX 1000 FIELDS 1 f v", "REDIS0012"},
+	} {
+		f := labtest.NewDisk()
+		n := start(t, f)
+		n.Set("rdb-version", tt.directive)
+		n.Client().Do(tt.value)
+		if err := n.Saver.Save(); err != nil {
+			t.Fatal(err)
+		}
+		text, err := disk.ReadFile(f, n.Saver.Path())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := string(text[:9]); got != tt.want {
+			t.Errorf("rdb-version %s, %s: %s, want %s", tt.directive, tt.value, got, tt.want)
+		}
+		m := start(t, f)
+		if m.Data() != n.Data() {
+			t.Errorf("rdb-version %s, %s: loaded something else", tt.directive, tt.value)
+		}
+	}
+}

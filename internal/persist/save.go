@@ -129,7 +129,8 @@ func (s *Saver) writeOnce(ctx context.Context) error {
 	var dirty int64
 	err = s.Snapshot(ctx, file, SnapshotOptions{
 		Compress: s.opt.Config.RDBCompression.Get(), Checksum: s.opt.Config.RDBChecksum.Get(),
-		AtCut: func() { dirty = s.opt.Engine.Dirty() },
+		Version: int(s.opt.Config.RDBVersion.Get()),
+		AtCut:   func() { dirty = s.opt.Engine.Dirty() },
 	})
 	if err != nil {
 		file.Abort()
@@ -145,6 +146,7 @@ func (s *Saver) writeOnce(ctx context.Context) error {
 // SnapshotOptions say how Snapshot writes.
 type SnapshotOptions struct {
 	Compress, Checksum bool
+	Version            int  // at least; 0: what the values need
 	AOFBase            bool // it becomes the base of an append-only log: no place in the stream is told
 	// AtCut, if set, runs at the instant that the snapshot shows, while no data
 	// changes; it must be quick. BeforeCut runs just before, once no other snapshot
@@ -199,7 +201,7 @@ func (s *Saver) Snapshot(ctx context.Context, w io.Writer, o SnapshotOptions) er
 		}
 		return err
 	}
-	rw := rdb.NewWriter(out, rdb.WriterOptions{Version: col.Version(), Compress: o.Compress, Checksum: o.Checksum})
+	rw := rdb.NewWriter(out, rdb.WriterOptions{Version: max(col.Version(), o.Version), Compress: o.Compress, Checksum: o.Checksum})
 	if err := col.Write(snap, rw, info); err != nil {
 		return err
 	}
