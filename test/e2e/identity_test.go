@@ -48,10 +48,17 @@ func TestNodeIdentity(t *testing.T) {
 		c.Close()
 		t.Errorf("with cluster-port the bus listens on port + 10000 too")
 	}
-	high := proc.NewNode(t, proc.Skein(t), proc.ClusterArgs("--port", "60000")...)
+	port := 55536 // the lowest from which the bus port is above 65535
+	for ; ; port++ {
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			l.Close()
+			break
+		}
+	}
+	high := proc.NewNode(t, proc.Skein(t), proc.ClusterArgs("--port", strconv.Itoa(port))...)
 	high.Launch()
 	if code := high.Exit(); code != 1 || !strings.Contains(high.Log(), "port number too high") {
-		t.Errorf("port 60000: exit code %d\n%s", code, high.Log())
+		t.Errorf("port %d: exit code %d\n%s", port, code, high.Log())
 	}
 
 	a.Must("CLUSTER", "ADDSLOTSRANGE", 0, 100, 200, 300)
