@@ -85,7 +85,10 @@ func TestPrimaryRestart(t *testing.T) {
 	t.Parallel()
 	for _, dropped := range []bool{false, true} {
 		p, a := newNode(t, nil), newNode(t, nil)
+		at := p.repl.Offset()
 		follow(t, p, a)
+		// The first PING belongs before the snapshot: with a later one the replica has more.
+		eventually(t, "first PING", func() bool { return p.repl.Offset() > at }, p.logs.String)
 		fill(p.client(), 100)
 		inStep(t, p, a)
 		file := p.save()
