@@ -232,9 +232,10 @@ func startLog(cfg *config.Config, sink *logfmt.Sink) error {
 	return apply(nil)
 }
 
-// catchSignals tells stop of each SIGTERM and SIGINT, which reports whether that is
-// under way already; then SIGINT ends the process at once. SIGHUP and SIGPIPE are ignored, SIGUSR1 is harmless: the log file is opened
-// for every line. SIGQUIT keeps Go's goroutine dump.
+// catchSignals tells stop, which reports whether a stop is under way already, of
+// each SIGTERM and SIGINT; if it is, SIGINT ends the process at once. SIGHUP and
+// SIGPIPE are ignored, SIGUSR1 is harmless: the log file is opened for every line.
+// SIGQUIT keeps Go's goroutine dump.
 func catchSignals(log *slog.Logger, stop func(os.Signal) (again bool)) (release func()) {
 	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
 	in := make(chan os.Signal, 4) // a person's signals; more in a moment say nothing new

@@ -60,6 +60,7 @@ func waitJob(t *testing.T, n *proc.Node, want string) slotJob {
 	return j
 }
 
+// endOfJob waits for the end of the last migration at a node.
 func endOfJob(t *testing.T, n *proc.Node) (j slotJob) {
 	t.Helper()
 	proc.Wait(t, 2*proc.Patience, "end of the migration at "+n.String(), func() string {

@@ -218,7 +218,7 @@ func measureSync(t *testing.T, primary *proc.Node, l *loader, follow []any, limi
 }
 
 // Goal: a full sync under full write load ends in one try, and what it needs of
-// the primary's memory has a bound. The short form has a link as slow, and limits
+// the primary's memory has a bound. The form of the suite has a link as slow, and limits
 // as small, beside a small data set as the defaults beside 2 GB on a link of 400 MB/s.
 func TestFullSyncUnderLoad(t *testing.T) {
 	if testing.Short() {
