@@ -186,6 +186,7 @@ func (m *Machine) recvGossiping(l *link, sender *node, msg *Message, peerIP stri
 		sender.flags &^= FlagMeet
 		m.changed(sender)
 	}
+	met := false
 	if !l.id.Inbound() {
 		n := l.node
 		switch {
@@ -199,6 +200,7 @@ func (m *Machine) recvGossiping(l *link, sender *node, msg *Message, peerIP stri
 				return
 			}
 			m.completeHandshake(n, msg)
+			met = true
 		case n != sender:
 			m.wrongNode(l)
 			return
@@ -213,6 +215,9 @@ func (m *Machine) recvGossiping(l *link, sender *node, msg *Message, peerIP stri
 	}
 	if msg.Type == TypePong && !l.closed && !l.id.Inbound() {
 		m.ponged(l)
+	}
+	if met {
+		m.sendPing(l.node) // what it owns comes with the answer; else with the first ping that it is chosen for
 	}
 	if sender == nil {
 		return

@@ -28,6 +28,7 @@ func (m *Machine) becomeReplica(p *node, closeSlots, fullResync bool) {
 	}
 	m.wokeAt = 0
 	m.proven()
+	m.todo |= todoPong
 	if otherShard {
 		if rest := m.notOf(p); rest != nil {
 			m.effect(SlotsLost{rest})

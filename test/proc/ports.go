@@ -11,8 +11,8 @@ import (
 // Ports are taken below the range that systems use for outgoing connections,
 // so that none of those sits on a port between its choice and its use.
 const (
-	firstPort = 11000
-	lastPort  = 22000
+	firstPort = 16384
+	lastPort  = 22700
 	busOffset = 10000
 )
 
