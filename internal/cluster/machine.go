@@ -157,6 +157,7 @@ func New(cfg Settings, rnd Rand, boot *NodesConf, now Times) *Machine {
 		}
 		m.unproven = cfg.StalePrimaryGuard && m.self.votingPrimary()
 	}
+	m.countVoters() // messages may come before the first tick
 	m.applySettings()
 	m.todo |= todoState
 	m.viewChanged = true

@@ -37,6 +37,7 @@ func (m *Machine) overruled(sender, n *node, u *Update) bool {
 			votes++
 		}
 	}
+	m.countVoters() // news of this step may have brought some
 	if votes < m.quorum() {
 		return false
 	}

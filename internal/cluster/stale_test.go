@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"math/rand/v2"
 	"slices"
 	"testing"
 )
@@ -75,6 +76,32 @@ func TestUnprovenWeighsVoters(t *testing.T) {
 	}
 	if l.m.unproven {
 		t.Errorf("a replica is unproven")
+	}
+}
+
+// What counts as a majority is known from the first moment: words may come before
+// the first tick. Seed 6 of six nodes once ended with two replicas of each other
+// and nobody to serve their slots.
+func TestUnprovenWeighsVotersBeforeTheFirstTick(t *testing.T) {
+	l := newLab(t, []labNode{
+		{name: "a", flags: FlagPrimary, epoch: 9, slots: third(0)},
+		{name: "b", flags: FlagPrimary, epoch: 2, slots: third(1)},
+		{name: "c", flags: FlagPrimary, epoch: 3, slots: third(2)},
+		{name: "r", flags: FlagReplica, primary: "a"},
+	})
+	l.m = New(l.cfg, rand.NewPCG(3, 4), l.m.Conf(), l.times())
+	l.drain()
+	for _, from := range []string{"b", "c"} {
+		if !l.m.unproven || !l.m.self.isPrimary() {
+			t.Fatalf("yields before %s said anything", from)
+		}
+		l.accept(nid(from))
+		m := l.msg(from, TypeUpdate)
+		m.Update = &Update{ConfigEpoch: 4, Node: nid("r"), Slots: third(0)}
+		l.recv(from, m)
+	}
+	if l.m.ticks != 0 || !l.m.self.isReplica() {
+		t.Errorf("after %d ticks a majority was not yielded to", l.m.ticks)
 	}
 }
 
