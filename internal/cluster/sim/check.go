@@ -27,8 +27,9 @@ type vote struct {
 type checkState struct {
 	lastClaim  map[cluster.NodeID]*cluster.SlotSet // what each primary last said it owns
 	superseded int64                               // when another was elected in its place, 0 = not
-	okSince    int64                               // when its cluster state became ok
+	lost       *cluster.SlotSet                    // the slots of its that the other won
 	successor  uint64                              // with this epoch
+	okSince    int64                               // when its cluster state became ok
 	running    int64                               // since when it runs without long pause
 	fresh      map[cluster.NodeID]bool             // who sent something since then; nil once a majority did
 	known      evidence
@@ -198,8 +199,10 @@ func (c *checker) bothElected(a, b cluster.NodeID, epoch uint64) bool {
 // acknowledged (16).
 func (c *checker) promoted(n *node, old *cluster.View) {
 	w := c.w
-	if p := c.byID[old.Myself().Primary]; p != nil && p.view != nil && p.state.superseded == 0 && common(p.view.Mine, n.view.Mine) {
-		p.state.superseded, p.state.successor = w.now, n.view.Myself().ConfigEpoch
+	if p := c.byID[old.Myself().Primary]; p != nil && p.view != nil && p.state.superseded == 0 {
+		if lost := common(p.view.Mine, n.view.Mine); !lost.Empty() {
+			p.state.superseded, p.state.lost, p.state.successor = w.now, lost, n.view.Myself().ConfigEpoch
+		}
 	}
 	if n.repl.partial {
 		w.fail(n, "15", "won without a complete copy of the data")
@@ -225,15 +228,14 @@ func (c *checker) promoted(n *node, old *cluster.View) {
 	}
 }
 
-// common tells whether two sets share a slot. A replica that knew of none of
-// its primary's slots takes none over.
-func common(a, b *cluster.SlotSet) bool {
+// common is what two sets share. A replica that knew of none of its primary's
+// slots takes none over.
+func common(a, b *cluster.SlotSet) *cluster.SlotSet {
+	c := new(cluster.SlotSet)
 	for i := range a {
-		if a[i]&b[i] != 0 {
-			return true
-		}
+		c[i] = a[i] & b[i]
 	}
-	return false
+	return c
 }
 
 // serving checks at a tick that a primary that takes writes may (14, 25). It has
@@ -260,9 +262,9 @@ func (c *checker) serving(n *node) {
 	if s.superseded == 0 {
 		return
 	}
-	// A command or a collision may have given it an epoch to win its slots
-	// back with.
-	if me := v.Myself(); v.Mine.Empty() || me.Flags.Has(cluster.FlagReplica) || me.ConfigEpoch >= s.successor {
+	// It may rightly keep slots that its successor had not heard of, and a command
+	// or a collision may have given it an epoch to win the others back with.
+	if me := v.Myself(); common(s.lost, v.Mine).Empty() || me.Flags.Has(cluster.FlagReplica) || me.ConfigEpoch >= s.successor {
 		s.superseded = 0
 		return
 	}

@@ -229,11 +229,16 @@ func TestCheckerNotices(t *testing.T) {
 			w.checker.serving(n)
 		}},
 		{"a primary serves long after its successor was elected", "invariant 14", func(w *World, n *node) {
-			n.state.superseded, n.state.successor = w.now, 99
+			n.state.superseded, n.state.lost, n.state.successor = w.now, n.view.Mine, 99
 			w.checker.serving(n)
 			if w.err != nil {
 				t.Errorf("just after: %v", w.err)
 			}
+			w.now += 3*second + int64(2*w.cfg.NodeTimeout)*ms + 1
+			w.checker.serving(n)
+		}},
+		{"a primary serves on with a slot that its successor did not win", "", func(w *World, n *node) {
+			n.state.superseded, n.state.lost, n.state.successor = w.now, w.nodes[1].view.Mine, 99
 			w.now += 3*second + int64(2*w.cfg.NodeTimeout)*ms + 1
 			w.checker.serving(n)
 		}},
