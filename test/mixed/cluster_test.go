@@ -3,7 +3,6 @@ package mixed
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -192,22 +191,7 @@ func TestMixedForgetAndReset(t *testing.T) {
 					others = append(others, n)
 				}
 			}
-			// A node of 7.0 has to be told; the others hear of it by gossip and may
-			// have forgotten it already.
-			proc.Wait(t, proc.Patience, "the node to be forgotten", func() string {
-				for _, n := range others {
-					if _, err := n.Do("CLUSTER", "FORGET", id); err != nil && !strings.Contains(err.Error(), "Unknown node") {
-						return err.Error()
-					}
-				}
-				for _, n := range others {
-					peers, err := n.Peers()
-					if err != nil || slices.ContainsFunc(peers, func(p proc.Peer) bool { return p.ID == id }) {
-						return fmt.Sprintf("%s knows %v, %v", n, peers, err)
-					}
-				}
-				return ""
-			})
+			forget(t, id, others)
 			if hard == "SOFT" { // its id is refused for a minute
 				for _, n := range others {
 					if n.Program.Name == proc.Valkey8.Name {

@@ -37,3 +37,15 @@ func forEach(t *testing.T, run func(t *testing.T, r proc.Real)) {
 		})
 	}
 }
+
+// forNewer runs a test with each of the newer kinds, with -long alone.
+func forNewer(t *testing.T, run func(t *testing.T, r proc.Real)) {
+	for _, r := range []proc.Real{proc.Valkey8, proc.Redis8} {
+		t.Run(r.Name, func(t *testing.T) {
+			if !*long {
+				t.Skipf("%s is tried with -long (make mixed)", r.Name)
+			}
+			run(t, r)
+		})
+	}
+}

@@ -2,23 +2,45 @@ package proc
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 )
 
-// FormShards starts a cluster of given shards by commands alone, which is faster
-// than redis-cli and takes any layout: replicas[k] replicas for the k-th
+// A Shard is the programs of a primary and of its replicas.
+type Shard struct {
+	Primary  Program
+	Replicas []Program
+}
+
+// FormShards starts a cluster of Skein nodes: replicas[k] replicas for the k-th
 // primary. Nodes holds the primaries in order, then the replicas in order.
 func FormShards(t testing.TB, replicas []int, args ...string) *Cluster {
 	t.Helper()
+	var shards []Shard
+	for _, n := range replicas {
+		shards = append(shards, Shard{Skein(t), slices.Repeat([]Program{Skein(t)}, n)})
+	}
+	return FormShardsOf(t, shards, args...)
+}
+
+// FormShardsOf starts a cluster of given shards by commands alone, which is
+// faster than redis-cli and takes any layout. Nodes holds the primaries in order,
+// then the replicas in order.
+func FormShardsOf(t testing.TB, shards []Shard, args ...string) *Cluster {
+	t.Helper()
 	c := &Cluster{t: t}
-	n := len(replicas)
-	total := n
-	for _, r := range replicas {
-		total += r
+	n := len(shards)
+	for _, s := range shards {
+		c.Nodes = append(c.Nodes, NewNode(t, s.Primary, ClusterArgs(args...)...))
 	}
-	for range total {
-		c.Nodes = append(c.Nodes, NewNode(t, Skein(t), ClusterArgs(args...)...))
+	var of []*Node // the primary of each replica
+	for k, s := range shards {
+		for _, p := range s.Replicas {
+			c.Nodes = append(c.Nodes, NewNode(t, p, ClusterArgs(args...)...))
+			of = append(of, c.Nodes[k])
+		}
 	}
+	total := len(c.Nodes)
 	for _, node := range c.Nodes {
 		node.Launch()
 	}
@@ -33,12 +55,8 @@ func FormShards(t testing.TB, replicas []int, args ...string) *Cluster {
 		c.Nodes[0].Must("CLUSTER", "MEET", "127.0.0.1", node.Port)
 	}
 	WaitKnown(t, total, c.Nodes...)
-	i := n
-	for k, r := range replicas {
-		for range r {
-			c.Nodes[i].Must("CLUSTER", "REPLICATE", c.Nodes[k].Myself().ID)
-			i++
-		}
+	for i, primary := range of {
+		c.Nodes[n+i].Must("CLUSTER", "REPLICATE", primary.Myself().ID)
 	}
 	Wait(t, Patience, "all nodes know who replicates whom", func() string {
 		for _, node := range c.Nodes {
