@@ -15,6 +15,7 @@ import (
 
 	"github.com/skeindb/skein/internal/hashslot"
 	"github.com/skeindb/skein/test/proc"
+	"github.com/skeindb/skein/test/workload"
 )
 
 // slotJob is a line of CLUSTER GETSLOTMIGRATIONS.
@@ -95,7 +96,7 @@ func TestSlotMigration(t *testing.T) {
 	c := proc.StartCluster(t, 3, 1)
 	from, to := c.Primaries()[0], c.Primaries()[1]
 	first := 0
-	for ; !serves(from.Myself(), first); first++ {
+	for ; !from.Myself().Serves(first); first++ {
 	}
 	const slots = 100
 	rounds := 6
@@ -103,12 +104,12 @@ func TestSlotMigration(t *testing.T) {
 		rounds = 20
 	}
 	var pauses []int64
-	work(t, c, tagsIn(60, first, slots), false, func(progress func(string)) {
+	workload.Work(t, c, workload.TagsIn(60, first, slots), false, func(progress func(string)) {
 		for round := range rounds {
 			migrate(from, to, first, first+slots-1)
 			waitJob(t, from, "success")
 			waitJob(t, to, "success")
-			if !serves(to.Myself(), first) || !serves(to.Myself(), first+slots-1) {
+			if !to.Myself().Serves(first) || !to.Myself().Serves(first+slots-1) {
 				t.Fatalf("round %d: %s serves %v", round, to, to.Myself().Slots)
 			}
 			pauses = append(pauses, from.InfoInt("cluster", "slot_migration_last_pause_usec"))
@@ -128,7 +129,7 @@ func TestSlotMigration(t *testing.T) {
 			}
 		}
 	}
-	wantInOrder(t, from)
+	workload.WantInOrder(t, from)
 }
 
 // saturate writes to one slot through several connections without a pause, while
@@ -176,7 +177,7 @@ func saturate(t *testing.T, c *proc.Cluster, tag string, owner *proc.Node, write
 func TestSlotMigrationUnderSaturation(t *testing.T) {
 	c := proc.StartCluster(t, 3, 0)
 	from, to := c.Nodes[0], c.Nodes[1]
-	tag := tagsIn(1, 0, 5000)[0]
+	tag := workload.TagsIn(1, 0, 5000)[0]
 	slot := int(hashslot.Slot([]byte(tag)))
 	from.Must("DEBUG", "POPULATE", 20000, "{"+tag+"}bulk", 1000)
 	saturate(t, c, tag, from, 4, func() {
@@ -313,7 +314,7 @@ func tagsOf(t *testing.T, n *proc.Node, count int) (tags []string) {
 	me := n.Myself()
 	for i := 0; len(tags) < count; i++ {
 		tag := strconv.Itoa(i)
-		if serves(me, int(hashslot.Slot([]byte(tag)))) {
+		if me.Serves(int(hashslot.Slot([]byte(tag)))) {
 			tags = append(tags, tag)
 		}
 	}
@@ -343,7 +344,7 @@ func TestSlotMigrationFaults(t *testing.T) {
 				return ""
 			})
 		}
-		if !serves(from.Myself(), slot) {
+		if !from.Myself().Serves(slot) {
 			t.Fatalf("%s: %s serves %v", what, from, from.Myself().Slots)
 		}
 	}
@@ -460,7 +461,7 @@ func TestSlotMigrationKills(t *testing.T) {
 	start()
 	to.Kill()
 	waitJob(t, from, "failed")
-	if n := from.Text("EXISTS", "{"+tag+"}bulk:1"); n != "1" || !serves(from.Myself(), slot) {
+	if n := from.Text("EXISTS", "{"+tag+"}bulk:1"); n != "1" || !from.Myself().Serves(slot) {
 		t.Errorf("the source has lost its slot")
 	}
 	promoted(heirTo)
@@ -542,7 +543,7 @@ func TestSlotMigrationCommands(t *testing.T) {
 	if j := waitJob(t, from, "failed"); !strings.Contains(j["message"], "unknown subcommand") {
 		t.Errorf("a node that does not know the command: %v", j)
 	}
-	if !serves(from.Myself(), slot) {
+	if !from.Myself().Serves(slot) {
 		t.Error("the slot is gone")
 	}
 

@@ -81,6 +81,32 @@ type Peer struct {
 
 func (p Peer) Is(flag string) bool { return slices.Contains(p.Flags, flag) }
 
+// Serves reports whether slot is among the node's.
+func (p Peer) Serves(slot int) bool {
+	for _, s := range p.Slots {
+		first, last, isRange := strings.Cut(s, "-")
+		lo, err := strconv.Atoi(first)
+		hi := lo
+		if isRange {
+			hi, _ = strconv.Atoi(last)
+		}
+		if err == nil && slot >= lo && slot <= hi {
+			return true
+		}
+	}
+	return false
+}
+
+// SlotCount is how many slots the node serves.
+func (p Peer) SlotCount() (n int) {
+	for slot := range 16384 {
+		if p.Serves(slot) {
+			n++
+		}
+	}
+	return n
+}
+
 // Peers is CLUSTER NODES as the node sees it.
 func (n *Node) Peers() ([]Peer, error) {
 	v, err := n.Do("CLUSTER", "NODES")

@@ -1,4 +1,4 @@
-package e2e
+package workload
 
 import (
 	"context"
@@ -19,7 +19,7 @@ import (
 	"github.com/skeindb/skein/test/proc"
 )
 
-// A sureWriter changes and reads keys of its own, one after the other, through a
+// A SureWriter changes and reads keys of its own, one after the other, through a
 // cluster whose nodes are killed. A change counts as acknowledged when a replica
 // has it too (WAIT), so no crash of one node may undo it. For every key the
 // writer knows what it may hold: one value after an acknowledged change, more
@@ -27,7 +27,7 @@ import (
 //
 // It never leaves a request behind that may still be carried out: it gives up
 // only when the connection ends.
-type sureWriter struct {
+type SureWriter struct {
 	seeds []string // addresses
 	keys  []string
 	may   map[string]map[string]bool // key -> values it may hold; absent is ""
@@ -35,9 +35,9 @@ type sureWriter struct {
 	conns map[string]*sureConn
 	rnd   *rand.Rand
 
-	sure, unsure, reads atomic.Int64
-	ended               chan struct{}
-	err                 error // after ended
+	Sure, Unsure, Reads atomic.Int64
+	Ended               chan struct{} // closed after Run
+	err                 error         // after Ended
 }
 
 type sureConn struct {
@@ -45,9 +45,9 @@ type sureConn struct {
 	rd *resp.Reader
 }
 
-func newSureWriter(c *proc.Cluster, id int, keys []string) *sureWriter {
-	w := &sureWriter{keys: keys, may: map[string]map[string]bool{}, owner: map[uint16]string{}, conns: map[string]*sureConn{},
-		rnd: rand.New(rand.NewPCG(uint64(id), 11)), ended: make(chan struct{})}
+func NewSureWriter(c *proc.Cluster, id int, keys []string) *SureWriter {
+	w := &SureWriter{keys: keys, may: map[string]map[string]bool{}, owner: map[uint16]string{}, conns: map[string]*sureConn{},
+		rnd: rand.New(rand.NewPCG(uint64(id), 11)), Ended: make(chan struct{})}
 	for _, n := range c.Nodes {
 		w.seeds = append(w.seeds, n.Addr())
 	}
@@ -57,9 +57,9 @@ func newSureWriter(c *proc.Cluster, id int, keys []string) *sureWriter {
 	return w
 }
 
-// run works until ctx ends or a reply is wrong.
-func (w *sureWriter) run(ctx context.Context) {
-	defer close(w.ended)
+// Run works until ctx ends or a reply is wrong.
+func (w *SureWriter) Run(ctx context.Context) {
+	defer close(w.Ended)
 	defer func() {
 		for _, c := range w.conns {
 			c.Close()
@@ -71,7 +71,7 @@ func (w *sureWriter) run(ctx context.Context) {
 }
 
 // step is one command on a key.
-func (w *sureWriter) step(ctx context.Context, key, value string) {
+func (w *SureWriter) step(ctx context.Context, key, value string) {
 	switch kind := w.rnd.IntN(10); {
 	case kind < 3:
 		r, _, err := w.do(ctx, key, "GET", key)
@@ -80,7 +80,7 @@ func (w *sureWriter) step(ctx context.Context, key, value string) {
 		case !w.may[key][string(r.Str)]:
 			w.err = fmt.Errorf("GET %s = %q, it may hold %q", key, r.Str, slices.Collect(maps.Keys(w.may[key])))
 		default:
-			w.reads.Add(1)
+			w.Reads.Add(1)
 		}
 		return
 	case kind < 4:
@@ -95,11 +95,11 @@ func (w *sureWriter) step(ctx context.Context, key, value string) {
 	if err == nil && r.Err() == nil {
 		if r, err = c.do("WAIT", "1", "3000"); err == nil && r.Int >= 1 {
 			w.may[key] = map[string]bool{value: true}
-			w.sure.Add(1)
+			w.Sure.Add(1)
 			return
 		}
 	}
-	w.unsure.Add(1)
+	w.Unsure.Add(1)
 }
 
 // errUnsure says that nobody knows whether the command was carried out.
@@ -108,7 +108,7 @@ var errUnsure = errors.New("the connection ended before the reply")
 // do sends a command on a key to whoever serves it and returns the reply with the
 // connection that gave it. Redirects are followed; a node that refuses is asked
 // again until ctx ends.
-func (w *sureWriter) do(ctx context.Context, key string, args ...string) (r resp.Reply, c *sureConn, err error) {
+func (w *SureWriter) do(ctx context.Context, key string, args ...string) (r resp.Reply, c *sureConn, err error) {
 	slot := hashslot.Slot([]byte(key))
 	addr, asking := w.owner[slot], false
 	for ctx.Err() == nil {
@@ -158,7 +158,7 @@ func (w *sureWriter) do(ctx context.Context, key string, args ...string) (r resp
 	return r, nil, ctx.Err()
 }
 
-func (w *sureWriter) connect(addr string) (*sureConn, error) {
+func (w *SureWriter) connect(addr string) (*sureConn, error) {
 	if c := w.conns[addr]; c != nil {
 		return c, nil
 	}
@@ -171,7 +171,7 @@ func (w *sureWriter) connect(addr string) (*sureConn, error) {
 	return c, nil
 }
 
-func (w *sureWriter) drop(addr string) {
+func (w *SureWriter) drop(addr string) {
 	w.conns[addr].Close()
 	delete(w.conns, addr)
 }
@@ -180,27 +180,27 @@ func (c *sureConn) do(args ...string) (resp.Reply, error) {
 	return c.rd.Do(c, args...)
 }
 
-// progress waits until the writer has had n more changes acknowledged.
-func (w *sureWriter) progress(t *testing.T, n int64, when string) {
+// Progress waits until the writer has had n more changes acknowledged.
+func (w *SureWriter) Progress(t *testing.T, n int64, when string) {
 	t.Helper()
-	from := w.sure.Load()
+	from := w.Sure.Load()
 	proc.Wait(t, proc.Patience, "a writer at work "+when, func() string {
 		select {
-		case <-w.ended:
+		case <-w.Ended:
 			t.Fatalf("the writer gave up %s: %v", when, w.err)
 		default:
 		}
-		if got := w.sure.Load() - from; got < n {
-			return fmt.Sprintf("%d changes acknowledged, %d unsure, %d reads", got, w.unsure.Load(), w.reads.Load())
+		if got := w.Sure.Load() - from; got < n {
+			return fmt.Sprintf("%d changes acknowledged, %d unsure, %d reads", got, w.Unsure.Load(), w.Reads.Load())
 		}
 		return ""
 	})
 }
 
-// check compares what is stored with what the writer knows: each key is held by
+// Check compares what is stored with what the writer knows: each key is held by
 // the one primary that serves it, with a value that it may have. The writer has
 // ended.
-func (w *sureWriter) check(t *testing.T, c *proc.Cluster) {
+func (w *SureWriter) Check(t *testing.T, c *proc.Cluster) {
 	t.Helper()
 	if w.err != nil {
 		t.Errorf("writer: %v", w.err)
@@ -217,7 +217,7 @@ func (w *sureWriter) check(t *testing.T, c *proc.Cluster) {
 				t.Errorf("key %s is held by %s and by %s", key, other, p)
 			}
 			held[key] = p.String()
-			if !serves(me, slot) {
+			if !me.Serves(slot) {
 				t.Errorf("%s holds %s of slot %d, which it does not serve: %v", p, key, slot, me.Slots)
 				continue
 			}
