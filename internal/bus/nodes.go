@@ -144,6 +144,9 @@ func (b *Bus) InfoText() string {
 	line("cluster_size", v.Size)
 	line("cluster_current_epoch", v.CurrentEpoch)
 	line("cluster_my_epoch", v.Myself().ConfigEpoch)
+	if v.ClusterID != 0 {
+		line("cluster_id", fmt.Sprintf("%016x", v.ClusterID))
+	}
 	count := func(dir string, machine [cluster.TypeCount]uint64, own func(t cluster.Type) uint64) {
 		total := uint64(0)
 		for t := cluster.Type(0); int(t) < len(machine); t++ {

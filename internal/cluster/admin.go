@@ -378,6 +378,7 @@ func (m *Machine) reset(c Reset) error {
 	}
 	clear(m.migrating)
 	clear(m.importing)
+	m.loseClusterID()
 	m.forgetMoves(nil)
 	m.resetManualFailover()
 	m.authTime, m.authSent = 0, false

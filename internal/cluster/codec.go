@@ -17,8 +17,8 @@ import (
 //	0      4            8         10         12         14          16
 //	| currentEpoch u64 | configEpoch u64 | offset u64 | sender 40 |
 //	16                 24                32           40          80
-//	| slots 2048 | replicaof 40 | ip 46 | extensions u16 | zero 30 |
-//	80           2128           2168    2214             2216      2246
+//	| slots 2048 | replicaof 40 | ip 46 | extensions u16 | zero 22 | clusterid u64 |
+//	80           2128           2168    2214             2216      2238            2246
 //	| pport u16 | cport u16 | flags u16 | state u8 | mflags 3 | data ...
 //	2246        2248        2250        2252       2253       2256
 //
@@ -61,6 +61,7 @@ const (
 	offReplicaOf    = 2128
 	offIP           = 2168
 	offExtensions   = 2214
+	offClusterID    = 2238 // zero, and ignored, at other kinds of nodes
 	offPPort        = 2246
 	offCPort        = 2248
 	offFlags        = 2250
@@ -175,7 +176,8 @@ func encodeHeader(dst []byte, m *Message) []byte {
 	dst = appendSlots(dst, m.Slots)
 	dst = append(dst, m.ReplicaOf[:]...)
 	dst = appendIP(dst, m.IP)
-	dst = append(dst, zeros[:offPPort-offExtensions]...)
+	dst = append(dst, zeros[:offClusterID-offExtensions]...)
+	dst = binary.BigEndian.AppendUint64(dst, m.ClusterID)
 	dst = be16(dst, m.PPort)
 	dst = be16(dst, m.BusPort)
 	dst = be16(dst, uint16(m.Flags))
@@ -341,6 +343,7 @@ func (d *Decoder) DecodeInto(m *Message, frame []byte) error {
 		}
 	}
 	m.Port = binary.BigEndian.Uint16(frame[offPort:])
+	m.ClusterID = binary.BigEndian.Uint64(frame[offClusterID:])
 	m.PPort = binary.BigEndian.Uint16(frame[offPPort:])
 	m.BusPort = binary.BigEndian.Uint16(frame[offCPort:])
 	m.CurrentEpoch = binary.BigEndian.Uint64(frame[offCurrentEpoch:])

@@ -16,6 +16,7 @@ func (m *Machine) tick() {
 	if m.unproven && m.ticks%provingPingTicks == 0 {
 		m.pingVoters()
 	}
+	m.tickClusterID()
 	m.flatten()
 	m.tickDrains()
 	if s.isReplica() && s.primary != nil && m.follows.IsZero() && s.primary.addr.IP != "" && !s.primary.is(FlagNoAddr) {

@@ -95,7 +95,9 @@ func (m *Machine) extend(e *Extensions, to *node) {
 	}
 	m.expireBlacklist()
 	for _, b := range m.blacklist {
-		e.Forgotten = append(e.Forgotten, Forgotten{b.id, uint64(max(b.until-m.now.Mono, 0) / 1000)})
+		if !b.quiet {
+			e.Forgotten = append(e.Forgotten, Forgotten{b.id, uint64(max(b.until-m.now.Mono, 0) / 1000)})
+		}
 	}
 }
 
@@ -153,6 +155,7 @@ func (m *Machine) heardOf(n, sender *node, g *GossipEntry) {
 func (m *Machine) addFromGossip(g *GossipEntry) {
 	n := m.addNode(g.Node, consistent(g.Flags&^(FlagMyself|FlagMeet|FlagHandshake)))
 	n.addr = m.cfg.addrFromWire(g.IP, g.Port, g.PPort, g.BusPort)
+	n.hearsay = true
 	if n.isFail() {
 		n.failTime = m.now.Mono
 	}
@@ -190,11 +193,14 @@ func (m *Machine) forget(n *node, ttl Millis) {
 	until := m.now.Mono + ttl
 	i := slices.IndexFunc(m.blacklist, func(b blacklisted) bool { return b.id == n.id })
 	if i >= 0 {
-		m.blacklist[i].until = until
+		m.blacklist[i].until, m.blacklist[i].quiet = until, false
 	} else {
-		m.blacklist = append(m.blacklist, blacklisted{n.id, until})
+		m.blacklist = append(m.blacklist, blacklisted{id: n.id, until: until})
 	}
 	m.deleteNode(n)
+	if len(m.nodes) == 1 && m.self.slotCount == 0 {
+		m.loseClusterID()
+	}
 	m.todo |= todoState
 	m.save(false)
 }

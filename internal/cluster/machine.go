@@ -39,6 +39,10 @@ type Machine struct {
 
 	currentEpoch  uint64
 	lastVoteEpoch uint64
+	clusterID     uint64 // 0: none yet (clusterid.go)
+	idsDiffer     bool   // a member told another one
+	foreignLog    Millis // when a foreign node was last logged
+	okSince       Millis // when the state became ok
 
 	// state of the cluster (state.go)
 	state        uint8
@@ -117,10 +121,12 @@ const (
 	todoPong
 )
 
-// blacklisted is an id that may not come back from gossip before until.
+// blacklisted is an id that may not come back from gossip before until. Others
+// are told unless it is quiet.
 type blacklisted struct {
 	id    NodeID
 	until Millis
+	quiet bool
 }
 
 // New makes a machine. boot is what nodes.conf held, nil at the first start: the
@@ -169,6 +175,7 @@ func New(cfg Settings, rnd Rand, boot *NodesConf, now Times) *Machine {
 func (m *Machine) load(c *NodesConf) {
 	m.currentEpoch = c.CurrentEpoch
 	m.lastVoteEpoch = c.LastVoteEpoch
+	m.clusterID = c.ClusterID
 	get := func(id NodeID) *node {
 		if n := m.byID[id]; n != nil {
 			return n
@@ -406,7 +413,7 @@ func (m *Machine) confInto(c *NodesConf) *NodesConf {
 	if c == nil {
 		c = &NodesConf{Nodes: make([]ConfNode, 0, len(m.nodes))}
 	}
-	c.CurrentEpoch, c.LastVoteEpoch, c.Nodes = m.currentEpoch, m.lastVoteEpoch, c.Nodes[:0]
+	c.CurrentEpoch, c.LastVoteEpoch, c.ClusterID, c.Nodes = m.currentEpoch, m.lastVoteEpoch, m.clusterID, c.Nodes[:0]
 	for _, n := range m.nodes {
 		if n.inHandshake() {
 			continue
@@ -522,6 +529,7 @@ func (m *Machine) fillHeader(msg *Message, t Type) {
 	if m.unproven {
 		msg.ConfigEpoch = 0
 	}
+	msg.ClusterID = m.clusterID
 	msg.Offset, msg.Sender, msg.Slots = m.local.ReplOffset, s.id, owner.shareSlots()
 	msg.IP, msg.Flags, msg.State = m.cfg.AnnounceIP, s.flags, m.state
 	if s.primary != nil {

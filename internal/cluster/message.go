@@ -60,6 +60,7 @@ type Message struct {
 	Slots        *SlotSet // of the sender, or of its primary; nil = none
 	ReplicaOf    NodeID   // zero when the sender has no primary
 	IP           string   // announced address, usually empty
+	ClusterID    uint64   // 0: none (clusterid.go)
 	Flags        Flags
 	State        uint8 // the sender's cluster state: StateOK or StateFail
 	MFlags       uint8

@@ -17,6 +17,7 @@ type node struct {
 	clientIPv6  string
 	shard       NodeID
 	configEpoch uint64 // own, also for a replica: see Machine.epochOf
+	clusterID   uint64 // as it told last
 	offset      uint64
 
 	slots     *SlotSet // nil = none; may be shared with messages, see ownSlots
@@ -42,6 +43,8 @@ type node struct {
 	out     *link
 	in      *link
 	reports []report
+
+	hearsay bool // known from gossip only (clusterid.go)
 
 	view *NodeView // cached, nil after a change
 	mark uint32    // scratch of gossip filling

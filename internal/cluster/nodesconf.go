@@ -14,7 +14,7 @@ import (
 // nodes.conf is text, a line per node and a last line of variables (spec 9.1):
 //
 //	<id> <addr> <flags> <primary id or -> <ping-sent> <pong-received> <configEpoch> <link-state> [<slots> ...]
-//	vars currentEpoch <n> lastVoteEpoch <n>
+//	vars currentEpoch <n> lastVoteEpoch <n> [clusterId <n>]
 //
 //	addr   ip:port@cport[,hostname[,name=value ...]]   ip and hostname may be empty
 //	slots  n, a-b, [n->-id] migrating to, [n-<-id] importing from
@@ -76,6 +76,9 @@ func (c *NodesConf) Encode() []byte {
 	dst = strconv.AppendUint(dst, c.CurrentEpoch, 10)
 	dst = append(dst, " lastVoteEpoch "...)
 	dst = strconv.AppendUint(dst, c.LastVoteEpoch, 10)
+	if c.ClusterID != 0 { // others skip a variable that they do not know
+		dst = strconv.AppendUint(append(dst, " clusterId "...), c.ClusterID, 10)
+	}
 	return append(dst, '\n')
 }
 
@@ -225,6 +228,8 @@ func (p *confParser) vars(f []string) (err error) {
 			p.conf.CurrentEpoch, err = confUint(f[i+1], math.MaxUint64)
 		case "lastVoteEpoch":
 			p.conf.LastVoteEpoch, err = confUint(f[i+1], math.MaxUint64)
+		case "clusterId":
+			p.conf.ClusterID, err = confUint(f[i+1], math.MaxUint64)
 		default:
 			p.skipped = append(p.skipped, f[i])
 		}

@@ -22,6 +22,9 @@ func (m *Machine) recv(in Recv) {
 	if sender != nil && sender.inHandshake() {
 		sender = nil
 	}
+	if sender != nil && sender.hearsay && !m.hearsay(sender, msg) {
+		return
+	}
 	if sender != nil {
 		if l.id.Inbound() && l.node != sender {
 			m.bind(l, sender)
@@ -112,6 +115,7 @@ func (m *Machine) takeHeader(sender *node, msg *Message) {
 		m.changed(sender)
 	}
 	sender.dataRecv = m.now.Mono
+	m.takeClusterID(sender, msg.ClusterID)
 	m.raiseEpoch(msg.CurrentEpoch)
 	if msg.ReplicaOf.IsZero() && msg.ConfigEpoch > sender.configEpoch {
 		m.learnEpoch(sender, msg.ConfigEpoch)
@@ -159,6 +163,10 @@ func (m *Machine) recvMeet(l *link, sender *node, msg *Message, peerIP string) b
 		return true
 	}
 	if l.node == nil {
+		if m.foreign(msg) { // the id in the answer tells it why
+			m.sendGossip(l, TypePong)
+			return false
+		}
 		ip := msg.IP
 		if ip == "" {
 			ip = peerIP
@@ -195,7 +203,7 @@ func (m *Machine) recvGossiping(l *link, sender *node, msg *Message, peerIP stri
 			m.deleteNode(n)
 			return
 		case n.inHandshake():
-			if !msg.Sender.Valid() {
+			if !msg.Sender.Valid() || m.foreign(msg) {
 				m.deleteNode(n)
 				return
 			}

@@ -82,6 +82,9 @@ type Settings struct {
 	// VoteOnceGuard counts each voter once in an election, however many ACKs it
 	// sends.
 	VoteOnceGuard bool
+	// ClusterIDGuard gives clusters an id and keeps two of them from becoming one
+	// (clusterid.go).
+	ClusterIDGuard bool
 	// FreshElection treats each failure of a primary as a case of its own. A real
 	// server that scheduled an election less than four node timeouts ago sits the
 	// next one out, and a replica with less data may win.
@@ -134,6 +137,7 @@ func DefaultSettings() Settings {
 		SyncGuard:              true,
 		StalePrimaryGuard:      true,
 		VoteOnceGuard:          true,
+		ClusterIDGuard:         true,
 		FreshElection:          true,
 		RefusedPeriod:          300,
 		StartDelay:             2000,

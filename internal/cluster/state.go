@@ -85,6 +85,7 @@ func (m *Machine) evaluate() {
 	m.viewChanged = true
 	if state == StateOK {
 		m.wokeAt = 0
+		m.okSince = m.now.Mono
 		m.event(LevelInfo, "cluster state: ok", nil)
 	} else {
 		m.eventX(Event{Level: LevelWarn, What: "cluster state: fail", Info: reason, Slot: -1}, nil)

@@ -246,6 +246,7 @@ type SlotMark struct {
 type NodesConf struct {
 	CurrentEpoch  uint64
 	LastVoteEpoch uint64
+	ClusterID     uint64     // 0: none
 	Nodes         []ConfNode // exactly one has FlagMyself
 }
 

@@ -23,9 +23,10 @@ type View struct {
 	Size           int   // nodes with slots at the last evaluation: the seats of the quorum
 	CurrentEpoch   uint64
 	LastVoteEpoch  uint64
-	ManualFailover bool // one is in progress here, as either side
-	Paused         bool // headers carry PAUSED
-	NoRedirect     bool // a module disabled redirection
+	ClusterID      uint64 // 0: none
+	ManualFailover bool   // one is in progress here, as either side
+	Paused         bool   // headers carry PAUSED
+	NoRedirect     bool   // a module disabled redirection
 
 	header Message // of a message without payload; Offset and MFlags to fill in
 }
@@ -129,7 +130,7 @@ func (m *Machine) View() *View {
 		Nodes: make([]*NodeView, len(m.nodes)),
 		Mine:  m.self.shareSlots(),
 		State: m.state, Size: m.size,
-		CurrentEpoch: m.currentEpoch, LastVoteEpoch: m.lastVoteEpoch,
+		CurrentEpoch: m.currentEpoch, LastVoteEpoch: m.lastVoteEpoch, ClusterID: m.clusterID,
 		ManualFailover: m.mfEnd != 0, Paused: m.mfPaused, NoRedirect: m.cfg.ModuleNoRedirect,
 	}
 	m.fillHeader(&v.header, TypePublish)

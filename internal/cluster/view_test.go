@@ -18,7 +18,7 @@ func (p *peer) checkView() {
 	if len(v.Nodes) != len(m.nodes) {
 		fail("%d nodes, want %d", len(v.Nodes), len(m.nodes))
 	}
-	if v.State != m.state || v.Size != m.size || v.CurrentEpoch != m.currentEpoch || v.LastVoteEpoch != m.lastVoteEpoch ||
+	if v.State != m.state || v.Size != m.size || v.ClusterID != m.clusterID || v.CurrentEpoch != m.currentEpoch || v.LastVoteEpoch != m.lastVoteEpoch ||
 		v.ManualFailover != (m.mfEnd != 0) || v.Paused != m.mfPaused {
 		fail("state %d size %d epochs %d %d, machine has %d %d %d %d", v.State, v.Size, v.CurrentEpoch, v.LastVoteEpoch, m.state, m.size, m.currentEpoch, m.lastVoteEpoch)
 	}

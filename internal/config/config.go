@@ -213,6 +213,7 @@ type Config struct {
 	ClusterElectionDelay                                     Text // milliseconds, ElectionScaled or ElectionAuto
 	ClusterWakeGuard, ClusterSyncGuard                       Bool
 	ClusterStalePrimaryGuard, ClusterVoteOnceGuard           Bool
+	ClusterIDGuard                                           Bool
 	ClusterFreshElection, ClusterElectionFastRetry           Bool
 	ClusterLostDataGuard                                     Bool
 

@@ -269,6 +269,7 @@ func (c *Config) directives() []*Directive {
 		d("cluster-wake-guard", boolean(&c.ClusterWakeGuard, true), 0),
 		d("cluster-sync-guard", boolean(&c.ClusterSyncGuard, true), 0),
 		d("cluster-stale-primary-guard", boolean(&c.ClusterStalePrimaryGuard, true), 0),
+		d("cluster-id-guard", boolean(&c.ClusterIDGuard, true), 0),
 		d("cluster-vote-once-guard", boolean(&c.ClusterVoteOnceGuard, true), 0),
 		d("cluster-fresh-election", boolean(&c.ClusterFreshElection, true), 0),
 		d("cluster-election-fast-retry", boolean(&c.ClusterElectionFastRetry, true), 0),

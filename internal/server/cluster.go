@@ -132,6 +132,7 @@ func (s *Server) clusterSettings() cluster.Settings {
 	set.RefusedPeriod = cluster.Millis(c.ClusterRefusedPeriod.Get())
 	set.SetElectionDelay(electionDelay(c.ClusterElectionDelay.Get(), &set))
 	set.WakeGuard, set.SyncGuard = c.ClusterWakeGuard.Get(), c.ClusterSyncGuard.Get()
+	set.ClusterIDGuard = c.ClusterIDGuard.Get()
 	set.StalePrimaryGuard, set.VoteOnceGuard = c.ClusterStalePrimaryGuard.Get(), c.ClusterVoteOnceGuard.Get()
 	set.MoveGuard = c.ClusterMoveGuard.Get()
 	set.FreshElection, set.RetryWithinTimeout = c.ClusterFreshElection.Get(), c.ClusterElectionFastRetry.Get()

@@ -31,7 +31,7 @@ func TestClusterDirectives(t *testing.T) {
 		{"cluster-vote-spacing", "yes", "maybe"}, {"cluster-slotless-failover", "no", "maybe"}, {"cluster-module-no-failover", "yes", "maybe"},
 		{"cluster-crash-detection", "refused", "maybe"}, {"cluster-refused-period", "900", "-1"}, {"cluster-election-delay", "800", "x"},
 		{"cluster-wake-guard", "no", "maybe"}, {"cluster-sync-guard", "no", "maybe"}, {"cluster-stale-primary-guard", "no", "maybe"},
-		{"cluster-vote-once-guard", "no", "maybe"}, {"cluster-fresh-election", "no", "maybe"}, {"cluster-election-fast-retry", "no", "maybe"},
+		{"cluster-vote-once-guard", "no", "maybe"}, {"cluster-id-guard", "no", "maybe"}, {"cluster-fresh-election", "no", "maybe"}, {"cluster-election-fast-retry", "no", "maybe"},
 		{"cluster-lost-data-guard", "no", "maybe"},
 		{"cluster-port", strconv.Itoa(proc.Port(t)), "70000"},
 	}

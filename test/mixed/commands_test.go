@@ -104,8 +104,8 @@ var accepted = []acceptance{
 	{kinds: bothRedis, command: "READWRITE", skein: `\+OK`, real: "-ERR This instance has cluster support disabled",
 		reason: "as Valkey 8.0: a client need not know the mode"},
 	{kinds: bothRedis, command: "COMMAND INFO cluster|", mask: `\+loading, `, reason: "what is allowed while loading, as Valkey 8.1"},
-	{kinds: proc.Reals, command: "CLUSTER INFO", mask: `cluster_size:[01]`, reason: "real servers count only two seconds after their start", rare: true},
-	{kinds: proc.Reals, command: "EXEC", mask: `cluster_size:[01]`, reason: "real servers count only two seconds after their start", rare: true},
+	{kinds: proc.Reals, command: "CLUSTER INFO", mask: `cluster_size:[01]|cluster_id:[0-9a-f]+\\r\\n`, reason: "real servers count only two seconds after their start, and have no cluster id", rare: true},
+	{kinds: proc.Reals, command: "EXEC", mask: `cluster_size:[01]|cluster_id:[0-9a-f]+\\r\\n`, reason: "real servers count only two seconds after their start, and have no cluster id", rare: true},
 	{kinds: proc.Reals, command: "INFO cluster", mask: `slot_migration_\w+:\d+\\r\\n`, reason: "atomic slot migration, which none of them has"},
 	{kinds: onlyValkey, command: "cluster slot-stats", mask: `"network-bytes-out"[,=] ?:\d+`, reason: "Valkey counts replies within EXEC more than once"},
 }

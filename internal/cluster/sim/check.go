@@ -391,6 +391,9 @@ func (c *checker) agreed() error {
 		if v.State != cluster.StateOK {
 			return fmt.Errorf("node %d: cluster state fail", i)
 		}
+		if v.ClusterID != views[0].ClusterID {
+			return fmt.Errorf("node %d has cluster id %x, node 0 %x", i, v.ClusterID, views[0].ClusterID)
+		}
 		if len(v.Nodes) != len(nodes) {
 			return fmt.Errorf("node %d knows %d nodes", i, len(v.Nodes))
 		}

@@ -19,7 +19,8 @@ import (
 //	cut SET | SET, mend  partition both ways, and its end
 //	bump SET             CLUSTER BUMPEPOCH at the same moment
 //	move SET             the stopped nodes come back under other addresses
-//	swap A B             the stopped nodes A and B exchange addresses
+//	meet A,B             CLUSTER MEET at A with the address of B
+//	swap A,B             the stopped nodes A and B exchange addresses
 //	rolling SET          one after the other is killed and started
 //	wait DURATION
 //	expect CONDITION within DURATION
@@ -135,11 +136,15 @@ func (s *scenario) do(f []string, trace *os.File) error {
 	if err != nil {
 		return err
 	}
-	if f[0] == "swap" {
+	if f[0] == "swap" || f[0] == "meet" {
 		if len(set) != 2 {
 			return fmt.Errorf("want two nodes")
 		}
 		a, b := set[0], set[1]
+		if f[0] == "meet" {
+			a.admin(cluster.Meet{IP: b.ip, Port: clientPort})
+			return nil
+		}
 		a.ip, b.ip = b.ip, a.ip
 		w.byIP[a.ip], w.byIP[b.ip] = a, b
 		return nil
