@@ -30,7 +30,19 @@ var defaults = aof.Settings{Fsync: aof.EverySec, LoadTruncated: true, RDBPreambl
 // newLab makes a node whose log is off.
 func newLab(t testing.TB, fsys disk.FS, dir string, change func(*aof.Settings)) *lab {
 	t.Helper()
-	l := &lab{Node: labtest.New(t, fsys, 16<<20), set: defaults}
+	l := onNode(labtest.New(t, fsys, 16<<20), fsys, dir, change)
+	t.Cleanup(func() {
+		if t.Failed() && l.running {
+			t.Logf("the node said:\n%s", l.Log)
+		}
+		l.stop()
+	})
+	return l
+}
+
+// onNode gives a node a log, in the place of another if it had one, which is off.
+func onNode(n *labtest.Node, fsys disk.FS, dir string, change func(*aof.Settings)) *lab {
+	l := &lab{Node: n, set: defaults, running: true}
 	if change != nil {
 		change(&l.set)
 	}
@@ -51,13 +63,6 @@ func newLab(t testing.TB, fsys disk.FS, dir string, change func(*aof.Settings)) 
 	})
 	l.Serve(l.aof.Specs())
 	l.E.EndTurn = l.aof.EndTurn
-	t.Cleanup(func() {
-		if t.Failed() && l.running {
-			t.Logf("the node said:\n%s", l.Log)
-		}
-		l.stop()
-	})
-	l.running = true
 	return l
 }
 

@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -165,4 +166,26 @@ func (n *Node) Fill(count int) {
 		}
 	}
 	c.Take()
+}
+
+// Reset makes the node hold nothing again, for a fuzz target that takes the next
+// input: no data, no log messages, no tap on the log of effects, no primary.
+func (n *Node) Reset() {
+	n.Repl.SetTap(nil)
+	if n.Repl.IsReplica() {
+		n.Repl.Promote()
+	}
+	n.E.Store.LockWorld()
+	for i := range n.E.Store.DBs() {
+		if n.E.Store.DB(i).Keys() > 0 {
+			n.E.FlushLocked(i, false)
+		}
+	}
+	n.E.Store.UnlockWorld()
+	for n.E.Store.LazyfreePending() > 0 {
+		runtime.Gosched()
+	}
+	n.Log.mu.Lock()
+	n.Log.b.Reset()
+	n.Log.mu.Unlock()
 }
