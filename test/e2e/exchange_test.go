@@ -39,6 +39,9 @@ func exchangeData(n *proc.Node) {
 	} {
 		n.Must(c...)
 	}
+	for _, l := range []string{"one", "two"} {
+		n.Must("FUNCTION", "LOAD", library(l, "of_"+l))
+	}
 	for i := range 250 {
 		n.Must("XADD", "stream", fmt.Sprintf("%d-%d", 1000+i/3, i%3+1), "f", i, "g", strings.Repeat("v", i%50))
 	}
@@ -68,9 +71,12 @@ func exchangeTimed(n *proc.Node) {
 	n.Must("HPEXPIREAT", "bigtimed", "5000000000009", "FIELDS", 1, "field3")
 }
 
-// exchangeView tells, for each key, its digest and what a digest leaves out.
+// exchangeView tells, for each key, its digest and what a digest leaves out, and the
+// function libraries under a name that is no key's.
+const functionsView = "function libraries"
+
 func exchangeView(n *proc.Node) map[string]string {
-	view := map[string]string{}
+	view := map[string]string{functionsView: libraries(n)}
 	keys := n.Must("KEYS", "*").([]any)
 	for _, k := range keys {
 		key := k.(string)
@@ -147,8 +153,14 @@ func TestExchangeFiles(t *testing.T) {
 				if len(got) != len(want) || len(want) < 25 {
 					t.Errorf("%d keys from %s, %d at %s", len(want), from.Name, len(got), to.Name)
 				}
-				// Each value by itself as well, in the payload of DUMP.
+				// Each value by itself as well, in the payload of DUMP, and the functions.
 				b.Must("FLUSHALL")
+				b.Must("FUNCTION", "FLUSH")
+				b.Must("FUNCTION", "RESTORE", a.Must("FUNCTION", "DUMP"))
+				if got := libraries(b); got != want[functionsView] {
+					t.Errorf("by FUNCTION DUMP from %s, at %s:\n%s\nwant\n%s", from.Name, to.Name, got, want[functionsView])
+				}
+				delete(want, functionsView)
 				for key := range want {
 					b.Must("RESTORE", key, 0, a.Must("DUMP", key))
 				}
