@@ -68,6 +68,8 @@ type Settings struct {
 	Fsync            Fsync
 	NoFsyncOnRewrite bool
 	LoadTruncated    bool
+	SkipModules      bool // rdb-module-data skip
+	AnyVersion       bool // rdb-version-check relaxed
 	Timestamps       bool
 	RDBPreamble      bool // aof-use-rdb-preamble
 	IncrementalFsync bool // aof-rewrite-incremental-fsync

@@ -157,6 +157,7 @@ type Config struct {
 	RDBVersion                                       Int // of the file at least; values may need a higher one
 	RDBSaveIncrementalFsync, StopWritesOnBgsaveError Bool
 	RDBVersionCheck                                  Enum[VersionCheck]
+	RDBModuleData                                    Enum[ModuleData]
 	SanitizeDumpPayload                              Enum[Sanitize]
 	RDBKeySaveDelay, KeyLoadDelay                    Int // microseconds per key, negative = keys per microsecond; tests only
 	LoadingProcessEventsIntervalBytes                Int

@@ -251,6 +251,7 @@ func (c *Config) directives() []*Directive {
 
 		// Skein.
 		d("memory-reserve", memory(&c.MemoryReserve, 0, 0, maxLong), ro),
+		d("rdb-module-data", choice(&c.RDBModuleData, ModulesRefuse, "refuse", "skip"), 0),
 		d("repl-write-floor", memory(&c.ReplWriteFloor, 1<<20, 0, maxLong), 0),
 		d("metrics-port", integer(&c.MetricsPort, 0, 0, port), ro),
 		d("cluster-move-guard", boolean(&c.ClusterMoveGuard, true), 0),

@@ -19,6 +19,7 @@ type (
 	Protection     int // enable-debug-command and its like
 	EvictionPolicy int // maxmemory-policy
 	VersionCheck   int // rdb-version-check
+	ModuleData     int // rdb-module-data
 	Sanitize       int // sanitize-dump-payload
 	FsyncPolicy    int // appendfsync
 	DisklessLoad   int // repl-diskless-load
@@ -83,6 +84,11 @@ const (
 const (
 	VersionStrict VersionCheck = iota
 	VersionRelaxed
+)
+
+const (
+	ModulesRefuse ModuleData = iota
+	ModulesSkip
 )
 
 const (

@@ -119,6 +119,7 @@ func (s *Saver) Info() string {
 	line("rdb_last_cow_size", 0)
 	line("rdb_last_load_keys_expired", l.expired)
 	line("rdb_last_load_keys_loaded", l.keys)
+	line("rdb_last_load_module_data_skipped", l.modules)
 	if l.active {
 		percent, eta := l.progress(time.Now())
 		line("loading_start_time", l.start.Unix())

@@ -3,6 +3,7 @@ package persist
 import (
 	"errors"
 	"fmt"
+	"github.com/skeindb/skein/internal/config"
 	"io/fs"
 	"sync"
 	"time"
@@ -23,6 +24,7 @@ type loadState struct {
 	logged  time.Time
 	// Of the last RDB that was loaded.
 	keys, expired int
+	modules       int // pieces left out because only a module could read them
 }
 
 // logEvery spaces the log lines of a load.
@@ -58,7 +60,9 @@ func (s *Saver) Load(keepExpired bool, done func(at *rdb.ReplInfo, expired int))
 	}()
 	start := time.Now()
 	st, err = rdb.Load(rdb.NewReader(f), e.Store, &rdb.LoadOptions{
-		Limits: e.Env.Limits().Limits, NowMs: e.Now(), DropExpired: !keepExpired, Function: s.opt.LoadFunction,
+		Limits: e.Env.Limits().Limits, NowMs: e.Now(), DropExpired: !keepExpired,
+		SkipModules: s.opt.Config.RDBModuleData.Get() == config.ModulesSkip,
+		AnyVersion:  s.opt.Config.RDBVersionCheck.Get() == config.VersionRelaxed, Function: s.opt.LoadFunction,
 		Aux: func(name, value []byte) {
 			if len(name) > 0 && name[0] == '%' {
 				s.opt.Log.Info("RDB '" + string(name) + "': " + string(value))
@@ -125,7 +129,7 @@ func (s *Saver) Follow(total int64) rdb.Progress {
 		defer l.mu.Unlock()
 		l.active = false
 		if st != nil {
-			l.keys, l.expired = st.Keys, st.Expired
+			l.keys, l.expired, l.modules = st.Keys, st.Expired, st.Modules+st.ModuleAux
 		}
 	}}
 }

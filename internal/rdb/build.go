@@ -27,7 +27,7 @@ func DefaultLimits() Limits {
 // Why a value that was read is not built.
 var (
 	ErrEmpty  = errors.New("rdb: collection without elements") // a file's key is left out, a payload refused
-	ErrModule = errors.New("rdb: value of a module")           // likewise left out
+	ErrModule = errors.New("rdb: value of a module")           // refused, or left out where that is allowed
 )
 
 // Builder turns a Value into what a record holds, outside of the keyspace: no

@@ -17,6 +17,7 @@ type CheckReport struct {
 	Functions                     int
 	ByKind                        [KindModule + 1]int
 	Modules                       map[string]int // values, by type of module
+	ModuleAux                     map[string]int // data beside the keys, likewise
 }
 
 // Check reads a whole RDB, every value in full, and reports to out as it goes,
@@ -48,10 +49,7 @@ func CheckReader(r *Reader, name string, nowMs int64, out io.Writer) (rep CheckR
 			}
 			v := r.Value()
 			if err = checkValue(v); err == nil && v.Kind() == KindModule {
-				if rep.Modules == nil {
-					rep.Modules = make(map[string]int)
-				}
-				rep.Modules[moduleName(v.module)]++
+				count(&rep.Modules, moduleName(v.module))
 			}
 		}
 		if err != nil {
@@ -70,6 +68,8 @@ func CheckReader(r *Reader, name string, nowMs int64, out io.Writer) (rep CheckR
 			say("AUX FIELD %s = '%s'", name, value)
 		case EventDB:
 			say("Selecting DB ID %d", r.DB())
+		case EventModuleAux:
+			count(&rep.ModuleAux, r.Module())
 		case EventFunction:
 			rep.Functions++
 		case EventEnd:
@@ -89,6 +89,13 @@ func CheckReader(r *Reader, name string, nowMs int64, out io.Writer) (rep CheckR
 	}
 }
 
+func count(m *map[string]int, name string) {
+	if *m == nil {
+		*m = make(map[string]int)
+	}
+	(*m)[name]++
+}
+
 func (rep *CheckReport) print(out io.Writer) {
 	fmt.Fprintf(out, "[info] %d keys read\n", rep.Keys)
 	fmt.Fprintf(out, "[info] %d expires\n", rep.Expires)
@@ -99,12 +106,17 @@ func (rep *CheckReport) print(out io.Writer) {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(rep.Modules)) {
-		fmt.Fprintf(out, "[info] %d values of module type %s: a server without the module leaves them out\n", rep.Modules[name], name)
+		fmt.Fprintf(out, "[info] %d values of module type %s: %s\n", rep.Modules[name], name, withoutModule)
+	}
+	for _, name := range slices.Sorted(maps.Keys(rep.ModuleAux)) {
+		fmt.Fprintf(out, "[info] %d pieces of data beside the keys of module type %s: %s\n", rep.ModuleAux[name], name, withoutModule)
 	}
 	if rep.Functions > 0 {
 		fmt.Fprintf(out, "[info] %d function libraries\n", rep.Functions)
 	}
 }
+
+const withoutModule = "a server without the module refuses the file, this one unless rdb-module-data is skip"
 
 // checkValue reads a value to its end, and the order of a packed sorted set.
 func checkValue(v *Value) error {

@@ -19,6 +19,10 @@ type LoadOptions struct {
 	// file of its own. A replica keeps them until its primary deletes them, and
 	// the base of a log is kept as it is.
 	DropExpired bool
+	// SkipModules leaves out what only a module can read: values, and data beside
+	// the keys. Without it they end the load with ErrModuleData.
+	SkipModules bool
+	AnyVersion  bool // see Reader
 	// Function takes a function library; its error ends the load. nil passes
 	// libraries over (LoadStats.Functions counts them).
 	Function func(source []byte) error
@@ -34,6 +38,7 @@ type LoadStats struct {
 	Expired   int    // left out because their time has come
 	Empty     int    // left out because they had no elements
 	Modules   int    // left out because only a module could read them
+	ModuleAux int    // pieces of data beside the keys, likewise
 	Module    string // type of one of them
 	Functions int    // libraries, without LoadOptions.Function left out
 	Bytes     int64  // consumed
@@ -41,17 +46,31 @@ type LoadStats struct {
 	Info      Info   // what AUX fields said; Repl is nil unless id and offset were there
 }
 
-// LeftOut names, for the log, what a file held that no server without modules and
-// functions can keep; "" if there was nothing of the kind.
+// LeftOut names, for the log, what a file held and the options said to leave out; ""
+// if there was nothing of the kind.
 func (s *LoadStats) LeftOut() string {
 	var what []string
 	if s.Modules > 0 {
 		what = append(what, fmt.Sprintf("%d keys with values of modules (such as %s)", s.Modules, s.Module))
 	}
+	if s.ModuleAux > 0 {
+		what = append(what, fmt.Sprintf("%d pieces of data of modules beside the keys (such as of %s)", s.ModuleAux, s.Module))
+	}
 	if s.Functions > 0 {
 		what = append(what, strconv.Itoa(s.Functions)+" function libraries")
 	}
 	return strings.Join(what, ", ")
+}
+
+// ErrModuleData says that a file holds what only a module can read. To lose it
+// without a word would be the worse answer, and servers without the module refuse
+// such files too.
+var ErrModuleData = errors.New("this server has no modules. Remove such keys on a server that has the module, " +
+	"or set rdb-module-data to skip: they are then left out, and lost with the next file that is written here")
+
+// moduleRefused is that error, of what is at an offset.
+func moduleRefused(at int64, what string, id uint64) error {
+	return &FormatError{Offset: at, What: what, Err: fmt.Errorf("of module type %s: %w", moduleName(id), ErrModuleData)}
 }
 
 // Progress is told how a load of one or more files goes.
@@ -74,6 +93,7 @@ const betweenKeys = 512
 // behind it, remain; the caller clears them.
 func Load(r *Reader, st *store.Store, o *LoadOptions) (s LoadStats, err error) {
 	s.Info.Repl = &ReplInfo{DB: -1, Offset: -1}
+	r.AnyVersion = o.AnyVersion
 	p := newPipeline(&r.s, st, o)
 	defer func() {
 		if werr := p.close(&s); werr != nil {
@@ -103,6 +123,12 @@ func Load(r *Reader, st *store.Store, o *LoadOptions) (s LoadStats, err error) {
 			if r.DB() >= st.DBs() {
 				return s, fmt.Errorf("rdb: offset %d: database %d of a file, and only %d are configured", r.Offset(), r.DB(), st.DBs())
 			}
+		case EventModuleAux:
+			if !o.SkipModules {
+				return s, moduleRefused(r.moduleAt, "data beside the keys", r.module)
+			}
+			s.ModuleAux++
+			s.Module = r.Module()
 		case EventFunction:
 			if o.Function == nil {
 				s.Functions++
@@ -154,6 +180,9 @@ func (l *recordLoader) load(s *source, v *Value, k *Key, slot uint16, hash uint6
 		l.stats.Empty++
 		return nil
 	case errors.Is(err, ErrModule):
+		if !o.SkipModules {
+			return moduleRefused(v.idAt, fmt.Sprintf("key %q of database %d: value", clip(k.Name), k.DB), v.module)
+		}
 		l.stats.Modules++
 		l.stats.Module = moduleName(v.module)
 		return nil

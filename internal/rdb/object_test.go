@@ -480,7 +480,7 @@ func TestLoadOptions(t *testing.T) {
 		st := newStore(t)
 		var libs, aux []string
 		s, err := Load(NewReader(bytes.NewReader(f)), st, &LoadOptions{
-			Limits: DefaultLimits(), NowMs: 1000, DropExpired: drop,
+			Limits: DefaultLimits(), NowMs: 1000, DropExpired: drop, SkipModules: true,
 			Function: func(source []byte) error { libs = append(libs, string(source)); return nil },
 			Aux:      func(name, value []byte) { aux = append(aux, string(name)) },
 		})
@@ -491,17 +491,17 @@ func TestLoadOptions(t *testing.T) {
 		if drop {
 			wantKeys, wantExpired = 1, 2
 		}
-		if s.Keys != wantKeys || s.Expired != wantExpired || s.Empty != 1 || s.Modules != 1 || s.Functions != 0 || s.Info.Repl != nil || s.Info.ServerVersion != "8.1.1" {
+		if s.Keys != wantKeys || s.Expired != wantExpired || s.Empty != 1 || s.Modules != 1 || s.ModuleAux != 1 || s.Functions != 0 || s.Info.Repl != nil || s.Info.ServerVersion != "8.1.1" {
 			t.Errorf("drop %v: %+v", drop, s)
 		}
-		if got, want := s.LeftOut(), "1 keys with values of modules (such as ReJSON-RL version 3)"; got != want {
+		if got, want := s.LeftOut(), "1 keys with values of modules (such as ReJSON-RL version 3), 1 pieces of data of modules beside the keys (such as of ReJSON-RL version 3)"; got != want {
 			t.Errorf("LeftOut = %q, want %q", got, want)
 		}
-		plain, err := Load(NewReader(bytes.NewReader(f)), newStore(t), &LoadOptions{Limits: DefaultLimits(), NowMs: 1000, DropExpired: drop})
+		plain, err := Load(NewReader(bytes.NewReader(f)), newStore(t), &LoadOptions{Limits: DefaultLimits(), NowMs: 1000, DropExpired: drop, SkipModules: true})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, want := plain.LeftOut(), "1 keys with values of modules (such as ReJSON-RL version 3), 1 function libraries"; got != want {
+		if got, want := plain.LeftOut(), s.LeftOut()+", 1 function libraries"; got != want {
 			t.Errorf("LeftOut = %q, want %q", got, want)
 		}
 		if len(aux) != 4 || len(libs) != 1 {
@@ -530,6 +530,62 @@ func TestLoadOptions(t *testing.T) {
 	old := append(AppendHeader(nil, 4), opEOF)
 	if _, err := Load(NewReader(bytes.NewReader(old)), newStore(t), &LoadOptions{}); err != nil {
 		t.Errorf("version 4: %v", err)
+	}
+}
+
+// What only a module can read ends a load, and the error says what and where, unless
+// it is to be left out.
+func TestModuleDataRefused(t *testing.T) {
+	id := AppendLen(nil, 0x45e25238df912c03)
+	good := AppendKey(AppendSelectDB(AppendHeader(nil, 10), 3), &Key{Name: []byte("good"), IdleSec: NoIdle, Freq: NoFreq}, TypeString, false)
+	good = append(good, 1, 'v')
+	aux := append(append(append(bytes.Clone(good), opModuleAux), id...), 2, 2, 2, 7, 0)
+	value := AppendKey(bytes.Clone(good), &Key{Name: []byte("doc:1"), IdleSec: NoIdle, Freq: NoFreq}, TypeModule, false)
+	idAt := len(value)
+	value = append(append(value, id...), 5, 2, '{', '}', 0)
+	big := AppendKey(bytes.Clone(good), &Key{Name: []byte("big"), IdleSec: NoIdle, Freq: NoFreq}, TypeModule, false)
+	big = append(AppendString(append(big, append(bytes.Clone(id), 5)...), bytes.Repeat([]byte("x"), maxHeld+1), false), 0)
+	end := []byte{opEOF, 0, 0, 0, 0, 0, 0, 0, 0}
+	for name, tt := range map[string]struct {
+		file []byte
+		want string
+		left string
+	}{
+		"data beside the keys": {aux, fmt.Sprintf("offset %d: data beside the keys: of module type ReJSON-RL version 3: ", len(good)+1), "1 pieces of data"},
+		"value":                {value, fmt.Sprintf(`offset %d: key "doc:1" of database 3: value: of module type ReJSON-RL version 3: `, idAt), "1 keys"},
+		"big value":            {big, `key "big" of database 3: value: of module type ReJSON-RL version 3: `, "1 keys"},
+	} {
+		file := append(tt.file, end...)
+		_, err := Load(NewReader(bytes.NewReader(file)), newStore(t), &LoadOptions{Limits: DefaultLimits()})
+		var fe *FormatError
+		if !errors.Is(err, ErrModuleData) || !errors.As(err, &fe) || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), "rdb-module-data") {
+			t.Errorf("%s: error %v, want one with %q", name, err, tt.want)
+		}
+		s, err := Load(NewReader(bytes.NewReader(file)), newStore(t), &LoadOptions{Limits: DefaultLimits(), SkipModules: true})
+		if err != nil || s.Keys != 1 || !strings.HasPrefix(s.LeftOut(), tt.left) {
+			t.Errorf("%s, skipped: %+v, %v", name, s, err)
+		}
+	}
+	// A value whose time has come is left out as such.
+	past := AppendKey(AppendHeader(nil, 10), &Key{Name: []byte("past"), ExpireAtMs: 5, IdleSec: NoIdle, Freq: NoFreq}, TypeModule, false)
+	past = append(append(append(past, id...), 0), end...)
+	if s, err := Load(NewReader(bytes.NewReader(past)), newStore(t), &LoadOptions{Limits: DefaultLimits(), NowMs: 6, DropExpired: true}); err != nil || s.Expired != 1 {
+		t.Errorf("expired: %+v, %v", s, err)
+	}
+}
+
+// A file of a version to come is refused, or read as far as it is understood.
+func TestNewerVersion(t *testing.T) {
+	file := append(AppendKey(AppendHeader(nil, 13), &Key{Name: []byte("k"), IdleSec: NoIdle, Freq: NoFreq}, TypeString, false), 1, 'v')
+	whole := append(bytes.Clone(file), opEOF, 0, 0, 0, 0, 0, 0, 0, 0)
+	if _, err := Load(NewReader(bytes.NewReader(whole)), newStore(t), &LoadOptions{Limits: DefaultLimits()}); !errors.Is(err, ErrVersion) {
+		t.Errorf("strict: %v, want %v", err, ErrVersion)
+	}
+	if s, err := Load(NewReader(bytes.NewReader(whole)), newStore(t), &LoadOptions{Limits: DefaultLimits(), AnyVersion: true}); err != nil || s.Keys != 1 || s.Version != 13 {
+		t.Errorf("relaxed: %+v, %v", s, err)
+	}
+	if _, err := Load(NewReader(bytes.NewReader(append(file, 60, 1, 'n', 0))), newStore(t), &LoadOptions{Limits: DefaultLimits(), AnyVersion: true}); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("relaxed, an unknown type: %v, want %v", err, ErrCorrupt)
 	}
 }
 

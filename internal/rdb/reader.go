@@ -18,7 +18,7 @@ const (
 	EventSizes                  // Reader.Sizes: how many keys to expect
 	EventSlot                   // a hint about a slot's size; nothing to do
 	EventFunction               // Reader.Function: source of a library
-	EventModuleAux              // data of a module, passed over
+	EventModuleAux              // Reader.Module: data of a module, passed over
 	EventKey                    // Reader.Key and Reader.Value
 
 	eventPassed // in a pipeline: a key that its workers will read
@@ -27,6 +27,10 @@ const (
 // Reader reads one RDB from an io.Reader. What its methods return is valid until
 // the next call of Next or, for a Value, of its own methods.
 type Reader struct {
+	// AnyVersion lets a file be of a version that is not known (rdb-version-check
+	// relaxed): then the first unknown thing in it ends reading.
+	AnyVersion bool
+
 	s       source
 	version int
 	started bool
@@ -39,6 +43,8 @@ type Reader struct {
 	auxName    []byte
 	auxValue   []byte
 	function   []byte
+	module     uint64 // id
+	moduleAt   int64
 	keys       uint64
 	expiring   uint64
 	trailerCRC uint64 // as stored, 0 if it was not computed
@@ -60,7 +66,7 @@ func NewReader(src io.Reader) *Reader {
 
 // Reset makes r read another file, keeping its buffers.
 func (r *Reader) Reset(src io.Reader) {
-	*r = Reader{s: r.s, keyName: r.keyName[:0], auxName: r.auxName[:0], value: Value{first: r.value.first[:0]}}
+	*r = Reader{AnyVersion: r.AnyVersion, s: r.s, keyName: r.keyName[:0], auxName: r.auxName[:0], value: Value{first: r.value.first[:0]}}
 	r.s.reset(src)
 }
 
@@ -153,7 +159,8 @@ func (r *Reader) opcode(op byte) (Event, bool) {
 		return EventFunction, true
 	case opModuleAux:
 		s.what = "module data"
-		s.length() // module id
+		r.moduleAt = s.offset()
+		r.module = s.length()
 		if c := s.length(); c != moduleUnsigned && s.err == nil {
 			s.corrupt("opcode %d", c)
 		}
@@ -161,7 +168,7 @@ func (r *Reader) opcode(op byte) (Event, bool) {
 		s.skipModule()
 		return EventModuleAux, true
 	case opFunctionOld:
-		s.corrupt("function of a 7.0 release candidate")
+		s.corrupt("function library in the form of a 7.0 release candidate, which no release reads")
 	case opEOF:
 		r.trailer()
 		return EventEnd, true
@@ -178,7 +185,11 @@ func (r *Reader) record(t Type) {
 	s := &r.s
 	if info := t.info(); info.name == "" || info.form == formRejected {
 		s.r--
-		s.corrupt("value type %d is not known", uint8(t))
+		if t == TypeModuleOld {
+			s.corrupt("value type %d, of a module in the form of a 4.0 release candidate, which no release reads", uint8(t))
+		} else {
+			s.corrupt("value type %d is not known", uint8(t))
+		}
 		return
 	}
 	s.what = "key"
@@ -239,7 +250,7 @@ func (r *Reader) header() {
 		}
 		r.version = r.version*10 + int(c-'0')
 	}
-	if r.version < 1 || r.version > MaxVersion {
+	if r.version < 1 || r.version > MaxVersion && !r.AnyVersion {
 		s.fail(fmt.Errorf("%w: %d, want 1 to %d", ErrVersion, r.version, MaxVersion))
 	}
 }
@@ -285,6 +296,9 @@ func (r *Reader) DB() int { return r.key.DB }
 
 // Sizes returns the counts of EventSizes. They are hints and may be anything.
 func (r *Reader) Sizes() (keys, expiring uint64) { return r.keys, r.expiring }
+
+// Module names the module type whose data EventModuleAux passed over.
+func (r *Reader) Module() string { return moduleName(r.module) }
 
 // Function returns the source of EventFunction.
 func (r *Reader) Function() []byte { return r.function }

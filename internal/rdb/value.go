@@ -35,6 +35,7 @@ type Value struct {
 	blob   []byte // what is being walked: a view of the source's window
 	inBlob bool
 	module uint64 // id of a module's type, once it is passed over
+	idAt   int64  // where in the input that id is
 	single bool   // blob is one element of a list, not a packed node
 	at     int    // position in blob, but for a listpack
 	lp     ds.LPIter
@@ -394,6 +395,7 @@ func (v *Value) skip() {
 		readStream(s, v.typ, nil, nil)
 	case formModule:
 		s.what = "module value"
+		v.idAt = s.offset()
 		v.module = s.length()
 		s.skipModule()
 	case formNodes:

@@ -16,7 +16,7 @@ import (
 )
 
 // fullSync replaces the data set by the snapshot that the primary sends. On an
-// error the data set is empty, and the next link asks for everything again.
+// error the data set is empty, and the next link asks for everything again (see refused).
 func (l *link) fullSync(next *snapshot, s *Settings) error {
 	f, r := l.f, l.r
 	f.setState(linkSync)
@@ -187,9 +187,11 @@ func (l *link) load(body io.Reader) (rdb.LoadStats, []byte, error) {
 	}
 	rd := rdb.NewReader(body)
 	o := rdb.LoadOptions{
-		Limits:   r.e.Env.Limits().Limits,
-		NowMs:    r.e.Now(),
-		Function: r.o.LoadFunction,
+		Limits:      r.e.Env.Limits().Limits,
+		NowMs:       r.e.Now(),
+		SkipModules: r.o.Settings().SkipModules,
+		AnyVersion:  r.o.Settings().AnyVersion,
+		Function:    r.o.LoadFunction,
 		Between: func(s *rdb.LoadStats) error {
 			l.f.loadedKeys.Store(int64(s.Keys))
 			if progress.At != nil {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strconv"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/skeindb/skein/internal/engine"
+	"github.com/skeindb/skein/internal/rdb"
 	"github.com/skeindb/skein/internal/resp"
 )
 
@@ -43,8 +45,10 @@ type follower struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
-	full   bool // ask for the whole data set; the follower's goroutine
-	handed bool // the next PSYNC is a FAILOVER one; the follower's goroutine
+	full   bool          // ask for the whole data set; the follower's goroutine
+	handed bool          // the next PSYNC is a FAILOVER one; the follower's goroutine
+	wait   time.Duration // after the next refused snapshot; the follower's goroutine
+	until  time.Time     // no link before; the follower's goroutine
 
 	state     atomic.Int32
 	lastIO    atomic.Int64 // Unix ns of the last byte from the primary; 0: none yet
@@ -55,7 +59,7 @@ type follower struct {
 }
 
 func newFollower(r *Repl, host string, port int, o FollowOptions) *follower {
-	f := &follower{r: r, host: host, port: port, full: o.Full, handed: o.failover, born: time.Now()}
+	f := &follower{r: r, host: host, port: port, full: o.Full, handed: o.failover, wait: refuseFirst, born: time.Now()}
 	f.ctx, f.cancel = context.WithCancel(r.ctx)
 	f.state.Store(int32(linkConnect))
 	return f
@@ -90,13 +94,38 @@ func (f *follower) run() {
 			f.downSince.Store(time.Now().UnixNano())
 			continue // at once, then once a second
 		}
-		t := time.NewTimer(time.Until(began.Add(f.r.retry)))
+		f.pause(began)
+	}
+}
+
+// pause waits for the time of the next link: soon, or after a refused snapshot when
+// its wait is over, or once the setting that refuses it has changed.
+func (f *follower) pause(began time.Time) {
+	t := time.NewTicker(max(time.Until(began.Add(f.r.retry)), 1))
+	defer t.Stop()
+	for {
 		select {
 		case <-t.C:
 		case <-f.ctx.Done():
-			t.Stop()
+			return
+		}
+		if !time.Now().Before(f.until) || f.r.o.Settings().SkipModules {
+			return
 		}
 	}
+}
+
+// refused makes the next link wait, longer each time, since the primary's next
+// snapshot will very likely hold the same module data: each costs it a walk, and
+// servers that ask again every second never stop.
+func (f *follower) refused(err error) {
+	if !errors.Is(err, rdb.ErrModuleData) {
+		f.wait = refuseFirst
+		return
+	}
+	f.r.slog.Warn(fmt.Sprintf("The snapshot of the primary holds module data: the next is asked for in %d seconds, or when rdb-module-data is set to skip", int(f.wait.Seconds())))
+	f.until = time.Now().Add(f.wait)
+	f.wait = min(2*f.wait, refuseMost)
 }
 
 // link is one connection to the primary. Its goroutine is the follower's; a
@@ -144,6 +173,7 @@ func (f *follower) once() (wasUp bool) {
 	next, err := l.handshake(&s)
 	if err == nil && next != nil {
 		err = l.fullSync(next, &s)
+		f.refused(err)
 	}
 	if err == nil {
 		wasUp = true

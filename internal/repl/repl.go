@@ -38,9 +38,11 @@ type Settings struct {
 	AnnounceIP     string // replica-announce-ip
 	AnnouncePort   int    // replica-announce-port, or else the port served
 
-	ReadOnly   bool // replica-read-only
-	ServeStale bool // replica-serve-stale-data
-	LazyFlush  bool // replica-lazy-flush
+	ReadOnly    bool // replica-read-only
+	ServeStale  bool // replica-serve-stale-data
+	LazyFlush   bool // replica-lazy-flush
+	SkipModules bool // rdb-module-data skip
+	AnyVersion  bool // rdb-version-check relaxed
 	// A snapshot is received whole, and the old data served meanwhile, unless
 	// one of these says to load it while it arrives, the old data being dropped
 	// first (repl-diskless-load), or there is no Spool to receive it in.

@@ -258,6 +258,49 @@ func TestBrokenSnapshot(t *testing.T) {
 	}
 }
 
+// A snapshot with what only a module can read is refused, and the primary is not
+// asked for the next every second: it is when the setting lets it be left out.
+func TestModuleDataInSnapshot(t *testing.T) {
+	t.Parallel()
+	a := newNode(t, nil)
+	f := newFakePrimary(t)
+	var b bytes.Buffer
+	w := rdb.NewWriter(&b, rdb.WriterOptions{})
+	w.Key(&rdb.Key{Name: []byte("doc"), IdleSec: rdb.NoIdle, Freq: rdb.NoFreq}, rdb.TypeModule, append(rdb.AppendLen(nil, 0x45e25238df912c03), 0))
+	w.Key(&rdb.Key{Name: []byte("k"), IdleSec: rdb.NoIdle, Freq: rdb.NoFreq}, rdb.TypeString, []byte("\x01v"))
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	snapshot := "+FULLRESYNC " + idA + " 100\r\n$EOF:" + mark + "\r\n" + b.String() + mark
+	a.repl.Follow("127.0.0.1", f.port, FollowOptions{Full: true})
+	c := f.accept()
+	c.shake(a.port)
+	c.expect("PSYNC ? -1")
+	c.send(snapshot)
+	c.c.(*net.TCPConn).CloseWrite()
+	eventually(t, "the refusal is logged", func() bool { return strings.Contains(a.logs.String(), "the next is asked for in 60 seconds") }, a.logs.String)
+	if log := a.logs.String(); !strings.Contains(log, "ReJSON-RL") || !strings.Contains(log, "doc") {
+		t.Errorf("the log does not say what was refused:\n%s", log)
+	}
+	f.ln.(*net.TCPListener).SetDeadline(time.Now().Add(20 * a.repl.retry))
+	if c, err := f.ln.Accept(); err == nil {
+		c.Close()
+		t.Fatal("the primary is asked again at once")
+	}
+	a.change(func(s *Settings) { s.SkipModules = true })
+	c = f.accept()
+	c.shake(a.port)
+	c.expect("PSYNC ? -1")
+	c.send(snapshot)
+	c.expect("REPLCONF ACK 100")
+	if n := len(a.content()); n != 1 {
+		t.Errorf("%d keys, want 1", n)
+	}
+	if !strings.Contains(a.logs.String(), "1 keys with values of modules") {
+		t.Errorf("the log does not say what was left out:\n%s", a.logs)
+	}
+}
+
 // A primary that answers with errors is tried again; credentials are sent.
 func TestHandshakeErrors(t *testing.T) {
 	t.Parallel()
