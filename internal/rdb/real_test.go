@@ -23,9 +23,25 @@ import (
 // startRedis runs a real redis-server with its data in dir until the test ends.
 func startRedis(t *testing.T, dir string, args ...string) *redis.Client {
 	t.Helper()
-	bin, err := exec.LookPath("redis-server")
+	return startServer(t, "redis-server", dir, args...)
+}
+
+// peer is the path of a newer server; the test is skipped where there is none.
+func peer(t *testing.T, name string) string {
+	t.Helper()
+	dir := os.Getenv("PEERS")
+	if dir == "" {
+		t.Skipf("$PEERS, a directory with %s 8, is not set: not compared with it", name)
+	}
+	return filepath.Join(dir, name)
+}
+
+// startServer is startRedis for any kind of server.
+func startServer(t *testing.T, name, dir string, args ...string) *redis.Client {
+	t.Helper()
+	bin, err := exec.LookPath(name)
 	if err != nil {
-		t.Skip("redis-server is not installed: not compared with it")
+		t.Skipf("%s is not installed: not compared with it", name)
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
