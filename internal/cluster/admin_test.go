@@ -267,6 +267,23 @@ func TestLostFinalisation(t *testing.T) {
 	}
 }
 
+// A marker that names a node which never had the slot ends with that node's next
+// word, and the slot stays with its owner.
+func TestWrongImportMarker(t *testing.T) {
+	l := observerLab(t)
+	slot := 2*SlotCount/5 + 50 // c's
+	if got := l.admin(SetSlot{Slot: slot, Action: SlotImporting, Node: text(nid("b"))}); got != "" {
+		t.Fatal(got)
+	}
+	epoch := l.m.self.configEpoch
+	b := *l.node("b").slots
+	b.Remove(SlotCount/5 + 3) // or the header would tell nothing new
+	l.recv("b", l.claimMsg("b", 2, &b))
+	if l.m.owner(slot) != l.node("c") || l.m.importing[uint16(slot)] != nil || l.m.self.configEpoch != epoch {
+		t.Errorf("owner %v, marker %v, epoch %d, was %d", l.m.owner(slot).id, l.m.importing[uint16(slot)], l.m.self.configEpoch, epoch)
+	}
+}
+
 // 7.4 rules 2.3, 2.4, 4: markers follow a failover inside the other shard.
 func TestMarkersFollowFailover(t *testing.T) {
 	l := observerLab(t)

@@ -13,8 +13,13 @@ func (m *Machine) voteTimeout() (timeout, retry Millis) {
 	return timeout, 2 * timeout
 }
 
-// manualReady tells whether a manual failover may go ahead.
-func (m *Machine) manualReady() bool { return m.mfEnd != 0 && m.mfCanStart }
+// manualReady tells whether a manual failover may go ahead. One that counts on
+// the primary's pause must be over before the primary goes on, whose clock may
+// run faster.
+func (m *Machine) manualReady() bool {
+	return m.mfEnd != 0 && m.mfCanStart &&
+		(!m.mfHasOffs || m.now.Mono <= m.mfEnd-m.cfg.ManualFailoverTimeout/manualMarginPart)
+}
 
 // dataAge is how old the data of this replica is (8.1 rule 3).
 func (m *Machine) dataAge() Millis {

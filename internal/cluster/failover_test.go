@@ -212,6 +212,57 @@ func TestManualFailoverTimeout(t *testing.T) {
 	}
 }
 
+// Once a replica was told PAUSED, writes stand still until it is the primary or
+// its time is over, even if this node forgets it or another one asks.
+func TestPauseOutlivesItsReplica(t *testing.T) {
+	for name, do := range map[string]func(w *world){
+		"forgotten":    func(w *world) { w.peers[0].must(Forget{Node: w.idText(3)}) },
+		"another asks": func(w *world) { w.peers[4].must(Failover{}) },
+	} {
+		w := newCluster(t, []int{2, 1, 1})
+		old := w.peers[0]
+		old.offset = 500 // which nobody reaches
+		w.peers[3].must(Failover{})
+		w.until(100, "pause", func() bool { return old.m.mfPaused })
+		old.effects = nil
+		start := w.now
+		do(w)
+		w.until(2*w.peers[0].cfg.ManualFailoverTimeout, name+": writes go on", func() bool { return hasResume(old) })
+		if d := w.now - start; d < old.cfg.ManualFailoverTimeout-200 {
+			t.Errorf("%s: writes go on after %d ms", name, d)
+		}
+	}
+}
+
+// Votes that come when the primary's pause may be over make no primary.
+func TestManualFailoverWinsInTime(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		l := newLab(t, []labNode{
+			{name: "r", flags: FlagReplica, primary: "a"},
+			{name: "a", flags: FlagPrimary, epoch: 1, slots: third(0)},
+			{name: "b", flags: FlagPrimary, epoch: 2, slots: third(1)},
+			{name: "c", flags: FlagPrimary, epoch: 3, slots: third(2)},
+		}, func(s *Settings) { s.NodeTimeout, s.RetryWithinTimeout = 5000, false }) // votes may take 10 s
+		l.admin(Failover{})
+		m := l.msg("a", TypePing)
+		m.MFlags |= MFlagPaused
+		m.Offset = 100
+		l.recv("a", m)
+		if len(l.sentOf(TypeAuthRequest)) == 0 {
+			t.Fatal("no election")
+		}
+		if late { // between two ticks
+			l.now = l.m.mfEnd - l.cfg.ManualFailoverTimeout/manualMarginPart + 1
+		}
+		for _, from := range []string{"b", "c"} {
+			l.recv(from, l.msg(from, TypeAuthAck))
+		}
+		if won := l.m.self.isPrimary(); won == late {
+			t.Errorf("late %v: won %v", late, won)
+		}
+	}
+}
+
 func hasResume(p *peer) bool {
 	for _, e := range p.effects {
 		if _, ok := e.(ResumeWrites); ok {

@@ -3,7 +3,9 @@ package cluster
 // Manual failover (8.7). A replica asks its primary with MFSTART; the primary
 // has its writes paused, and only when the driver reports that none can slip
 // through any more do its headers carry PAUSED with the final offset; the
-// replica catches up with that offset and then stands for election at once.
+// replica catches up with that offset and then stands for election at once. From
+// then on only a role change or the end of the time lets writes go on: the
+// replica may have all votes.
 
 // startManual begins a manual failover on a replica.
 func (m *Machine) startManual(mode FailoverMode) {
@@ -36,8 +38,11 @@ func (m *Machine) recvMFStart(l *link, sender *node, msg *Message) {
 	if !sender.isReplica() || sender.primary != m.self {
 		return
 	}
-	m.resetManualFailover()
+	if m.mfReplica == nil { // else writes stay paused: who asked before may still win
+		m.resetManualFailover()
+	}
 	m.lastEffect++
+	m.mfPaused = false
 	m.mfEnd = m.now.Mono + m.cfg.ManualFailoverTimeout
 	m.mfReplica = sender
 	m.mfPauseID = m.lastEffect

@@ -227,7 +227,7 @@ func (m *Machine) deleteNode(n *node) {
 	}
 	m.closeLink(n.out)
 	m.closeLink(n.in)
-	if m.mfReplica == n {
+	if m.mfReplica == n && !m.mfPaused {
 		m.resetManualFailover()
 	}
 	if _, counted := m.voters[n]; counted {

@@ -172,6 +172,7 @@ const (
 	maxFastRetry        Millis = 2000 // the longest: votes take a round trip and a save
 	minWakeGap          Millis = 1000 // a shorter gap between ticks is no pause
 	voteSpacingTimeouts        = 2
+	manualMarginPart           = 16 // of its time a manual failover keeps in reserve: ticks, drifting clocks
 )
 
 // WakeGap is the time without a Tick that counts as a pause (WakeGuard). A

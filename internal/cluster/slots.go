@@ -356,7 +356,9 @@ func (m *Machine) closeMarkers(slot int, s *node, e uint64) {
 	if m.importing[uint16(slot)] == s && m.self.isPrimary() {
 		delete(m.importing, uint16(slot))
 		m.viewChanged = true
-		if m.owner(slot) != m.self {
+		// Valkey takes it from whoever has it. But if that is a third node the
+		// marker was wrong, and its slot is not to be had for a SETSLOT.
+		if o := m.owner(slot); o == nil || o == s {
 			m.event(LevelInfo, "source gave the importing slot up, taking it", s)
 			m.unbind(slot)
 			m.bindSlot(slot, m.self)

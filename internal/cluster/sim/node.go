@@ -276,6 +276,9 @@ func (n *node) admin(cmd cluster.Command) error {
 	n.adminThisStep = true
 	_, err := n.m.Admin(n.times(), cmd)
 	n.w.tracef(n, "command %T%+v: %v", cmd, cmd, err)
+	if _, reset := cmd.(cluster.Reset); reset && err == nil {
+		clear(n.state.known.forgotten) // with the blacklist
+	}
 	n.obey()
 	n.adminThisStep = false
 	return err
