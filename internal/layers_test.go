@@ -22,6 +22,7 @@ const layers = `
 	hashslot:
 	resp:
 	logfmt:
+	turns:
 	mem:
 	disk:
 	disk/disktest: disk
@@ -34,7 +35,7 @@ const layers = `
 	# data
 	ds: mem
 	store: ds mem
-	rdb: ds hashslot mem store
+	rdb: ds hashslot mem store turns
 
 	# commands
 	command: glob hashslot rdb resp store
@@ -51,7 +52,7 @@ const layers = `
 	aof: command config disk ds engine rdb resp store
 	repl: command engine rdb resp store
 	migrate: command engine rdb resp
-	slotmove: command engine rdb resp store
+	slotmove: command engine rdb resp store turns
 	bus: cluster command config disk engine hashslot resp store
 
 	# the composition root

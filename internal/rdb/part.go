@@ -123,5 +123,6 @@ func (p *part) Put(last bool) error {
 	} else if last {
 		c.w.Write(p.rest)
 	}
+	c.turns.Pass()
 	return c.w.err
 }

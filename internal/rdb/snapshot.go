@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/skeindb/skein/internal/store"
+	"github.com/skeindb/skein/internal/turns"
 )
 
 // Collector takes the records of a snapshot as writers and the walk hand them
@@ -26,8 +27,9 @@ type Collector struct {
 	opts    RecordOptions
 	sizes   []dbSize // at the cut
 	version int
-	w       *Writer // of the walk
-	spare   []byte  // likewise
+	w       *Writer      // of the walk
+	turns   *turns.Turns // likewise
+	spare   []byte       // likewise
 
 	mu        sync.Mutex
 	buf       []byte
@@ -118,7 +120,13 @@ func (c *Collector) Write(s *store.Snapshot, w *Writer, info *Info) error {
 		w.Function(f)
 	}
 	c.w, c.spare = w, make([]byte, 0, 2*writerBuffer)
-	if err := s.Walk(func() error { return c.drain(writerBuffer) }); err != nil {
+	c.turns = turns.New()
+	defer c.turns.End()
+	err := s.Walk(func() error {
+		c.turns.Pass()
+		return c.drain(writerBuffer)
+	})
+	if err != nil {
 		return err
 	}
 	return c.drain(1)

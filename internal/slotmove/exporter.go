@@ -13,6 +13,7 @@ import (
 	"github.com/skeindb/skein/internal/command"
 	"github.com/skeindb/skein/internal/resp"
 	"github.com/skeindb/skein/internal/store"
+	"github.com/skeindb/skein/internal/turns"
 )
 
 // exporter drives an Export: one goroutine connects, sends and waits; another
@@ -450,7 +451,10 @@ func (x *exporter) snapshot() bool {
 	}
 	x.tail = tail
 	x.step(Event{Kind: EvBegun})
+	t := turns.New()
+	defer t.End()
 	err = snap.Walk(func() error {
+		t.Pass()
 		if x.ctx.Err() != nil {
 			return x.ctx.Err()
 		}

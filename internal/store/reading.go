@@ -1,7 +1,6 @@
 package store
 
 import (
-	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -175,7 +174,6 @@ func (s *Snapshot) finishReadings() error {
 			if err != nil {
 				return err
 			}
-			runtime.Gosched() // as Walk
 		}
 	}
 }

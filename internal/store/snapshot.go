@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -124,8 +123,8 @@ func (s *Snapshot) wants(slot uint16) bool {
 const walkChunk = 64
 
 // Walk visits every record of the snapshot. between runs without locks after
-// each few dozen records; it may wait for an output to drain, and its error
-// ends the walk. Walk returns an error when the snapshot was aborted.
+// each few dozen records: it may wait for an output to drain, and it should let
+// others run (package turns), as Part.Put should. Its error ends the walk. Walk returns an error when the snapshot was aborted.
 func (s *Snapshot) Walk(between func() error) error {
 	defer s.st.dropReadings()
 	defer s.st.snap.cur.CompareAndSwap(s, nil)
@@ -148,7 +147,6 @@ func (s *Snapshot) Walk(between func() error) error {
 				if err := between(); err != nil {
 					return err
 				}
-				runtime.Gosched() // clients first: a walk that runs until it is interrupted holds them up for 10 ms
 				if pos == 0 {
 					break
 				}
