@@ -63,6 +63,9 @@ func (m *Machine) checkSlotTable() error {
 		}
 		counts[idx]++
 	}
+	if n := m.notClaimed.Len(); n != m.unclaimedSlots {
+		return fmt.Errorf("cluster: %d slots are not claimed by their owners, counted %d", n, m.unclaimedSlots)
+	}
 	if assigned != m.assigned {
 		return fmt.Errorf("cluster: %d slots assigned, counted %d", assigned, m.assigned)
 	}
@@ -96,6 +99,9 @@ func (m *Machine) checkNode(n *node) error {
 		return fmt.Errorf("cluster: node %v is not in the list of its primary", n.id)
 	case n.isPrimary() && n.primary != nil:
 		return fmt.Errorf("cluster: primary %v has a primary", n.id)
+	}
+	if n.view != nil && m.view != nil && !m.tableChanged && m.view.Nodes[m.viewPos[n.idx]] != n.view {
+		return fmt.Errorf("cluster: the view shows an outdated %v", n.id)
 	}
 	for i, r := range n.replicas {
 		if r.primary != n || r.gone {

@@ -113,8 +113,8 @@ func (m *Machine) tickPings() (orphans, maxReplicas, ownReplicas int) {
 				ownReplicas = ok
 			}
 		}
-		if n.out != nil && now-n.out.created > T && n.pingSent != 0 &&
-			now-n.pingSent > T/2 && m.since(n.dataRecv) > T/2 {
+		if n.out != nil && n.pingSent != 0 && now-n.pingSent > T/2 &&
+			m.since(n.dataRecv) > T/2 && now-n.out.created > T {
 			m.closeLink(n.out)
 		}
 		if n.out != nil && n.pingSent == 0 && m.since(n.pongRecv) > interval {

@@ -22,17 +22,18 @@ type Machine struct {
 	byID  map[NodeID]*node
 	found [1 << foundBits]*node // answers most of find
 
-	byIdx      []*node
-	freeIdx    []uint16
-	owners     *[SlotCount]uint16 // idx of the owner, or NoSlotOwner
-	notClaimed SlotSet            // the owner no longer claims the slot (7.4 rule 3)
-	assigned   int                // slots with an owner
-	oddSlots   bool               // ADDSLOTS was used on a replica, which nothing forbids
-	migrating  map[uint16]*node   // self's slot -> target
-	divided    map[uint16]*node   // self's slot -> who may have keys of it (divided.go)
-	draining   map[uint16]drain   // others' slots of which self may have keys
-	deleted    map[uint16]*node   // slot without owner after DELSLOTS -> who had it
-	importing  map[uint16]*node   // slot -> source
+	byIdx          []*node
+	freeIdx        []uint16
+	owners         *[SlotCount]uint16 // idx of the owner, or NoSlotOwner
+	notClaimed     SlotSet            // the owner no longer claims the slot (7.4 rule 3)
+	unclaimedSlots int                // how many those are
+	assigned       int                // slots with an owner
+	oddSlots       bool               // ADDSLOTS was used on a replica, which nothing forbids
+	migrating      map[uint16]*node   // self's slot -> target
+	divided        map[uint16]*node   // self's slot -> who may have keys of it (divided.go)
+	draining       map[uint16]drain   // others' slots of which self may have keys
+	deleted        map[uint16]*node   // slot without owner after DELSLOTS -> who had it
+	importing      map[uint16]*node   // slot -> source
 
 	links    map[LinkID]*link
 	lastLink LinkID
@@ -100,7 +101,9 @@ type Machine struct {
 
 	viewChanged  bool
 	view         *View
-	viewPos      []uint16 // scratch of View
+	outdated     []*node  // whose part of view is not right any more
+	tableChanged bool     // nodes came or went since the view was built
+	viewPos      []uint16 // position in it of each idx
 	published    *View    // the one Ready handed out last
 	saveNow      bool
 	syncNow      bool

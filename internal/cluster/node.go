@@ -7,48 +7,49 @@ import (
 
 // node is one entry of the node table. All times are monotonic, 0 = never.
 type node struct {
-	id          NodeID
-	idx         uint16 // names the node in Machine.owners; reused after deletion
-	flags       Flags
-	addr        Addr
-	hostname    string
-	nodename    string
-	clientIPv4  string
-	clientIPv6  string
-	shard       NodeID
+	// What every tick and every gossip entry looks at comes first, in two lines of
+	// cache: with thousands of nodes it is from memory.
+	id       NodeID
+	idx      uint16 // names the node in Machine.owners; reused after deletion
+	flags    Flags
+	mark     uint32 // scratch of gossip filling
+	pingSent Millis
+	pongRecv Millis
+
+	out       *link
+	in        *link
+	created   Millis
+	dataRecv  Millis
+	addr      Addr
+	slotCount int
+
+	reports  []report
+	slots    *SlotSet // nil = none; may be shared with messages, see ownSlots
+	replicas []*node  // by id
+	primary  *node
+
+	view    *NodeView // cached, nil after a change: see Machine.outdate
+	shared  bool      // slots left the machine and must be copied before a change
+	gone    bool      // deleted from the table
+	hearsay bool      // known from gossip only (clusterid.go)
+
 	configEpoch uint64 // own, also for a replica: see Machine.epochOf
 	clusterID   uint64 // as it told last
 	offset      uint64
-
-	slots     *SlotSet // nil = none; may be shared with messages, see ownSlots
-	slotCount int
-	shared    bool // slots left the machine and must be copied before a change
-
-	primary  *node
-	replicas []*node // by id
-
-	created  Millis
-	pingSent Millis
-	pongRecv Millis
-	dataRecv Millis
-	meetSent Millis
-	failTime Millis
-	voted    Millis // last vote for a replica of this primary
+	meetSent    Millis
+	failTime    Millis
+	voted       Millis // last vote for a replica of this primary
 
 	orphanedSince Millis
 	inboundFreed  Millis
 	refusedSince  Millis // connecting is refused since then, 0 = it is not
 	refusedLast   Millis // the last refusal of that run
 
-	out     *link
-	in      *link
-	reports []report
-
-	hearsay bool // known from gossip only (clusterid.go)
-
-	view *NodeView // cached, nil after a change
-	mark uint32    // scratch of gossip filling
-	gone bool      // deleted from the table
+	shard      NodeID
+	hostname   string
+	nodename   string
+	clientIPv4 string
+	clientIPv6 string
 }
 
 // report is one node's word that another fails.
@@ -109,8 +110,23 @@ func (n *node) ownSlots() *SlotSet {
 		n.slots = &c
 	}
 	n.shared = false
-	n.view = nil
 	return n.slots
+}
+
+// sameSlots tells whether b is what n owns. If it is, n keeps b from now on:
+// messages mostly bring the very same set again, and then a look at the pointer is
+// enough. b must be immutable.
+func (n *node) sameSlots(b *SlotSet) bool {
+	if n.slots == b {
+		return true
+	}
+	if !n.slots.Equal(b) {
+		return false
+	}
+	if b != nil && n.slots != nil {
+		n.slots, n.shared = b, true
+	}
+	return true
 }
 
 // shareSlots returns n's slot set for something immutable.
@@ -122,17 +138,17 @@ func (n *node) shareSlots() *SlotSet {
 	return n.slots
 }
 
-func (n *node) addReplica(r *node) {
+func (m *Machine) addReplica(n, r *node) {
 	i, found := slices.BinarySearchFunc(n.replicas, r, compareID)
 	if found {
 		return
 	}
 	n.replicas = slices.Insert(n.replicas, i, r)
 	n.flags |= FlagMigrateTo // 4.1.4
-	n.view = nil
+	m.outdate(n)
 }
 
-func (n *node) removeReplica(r *node) {
+func (m *Machine) removeReplica(n, r *node) {
 	i, found := slices.BinarySearchFunc(n.replicas, r, compareID)
 	if !found {
 		return
@@ -141,7 +157,7 @@ func (n *node) removeReplica(r *node) {
 	if len(n.replicas) == 0 {
 		n.flags &^= FlagMigrateTo
 	}
-	n.view = nil
+	m.outdate(n)
 }
 
 func compareID(a, b *node) int {
@@ -187,7 +203,7 @@ func (m *Machine) addNode(id NodeID, flags Flags) *node {
 	}
 	m.nodes = append(m.nodes, n)
 	m.byID[id] = n
-	m.viewChanged = true
+	m.tableChanged, m.viewChanged = true, true
 	return n
 }
 
@@ -221,7 +237,7 @@ func (m *Machine) deleteNode(n *node) {
 	}
 	m.setPrimary(n, nil)
 	for _, r := range slices.Clone(n.replicas) {
-		n.removeReplica(r)
+		m.removeReplica(n, r)
 		r.primary = nil
 		m.changed(r)
 	}
@@ -242,7 +258,7 @@ func (m *Machine) deleteNode(n *node) {
 	m.byIdx[n.idx] = nil
 	m.freeIdx = append(m.freeIdx, n.idx)
 	n.gone = true
-	m.viewChanged = true
+	m.tableChanged, m.viewChanged = true, true
 }
 
 // setPrimary moves n from its present primary's list to that of p, which may be
@@ -252,11 +268,11 @@ func (m *Machine) setPrimary(n, p *node) {
 		return
 	}
 	if n.primary != nil {
-		n.primary.removeReplica(n)
+		m.removeReplica(n.primary, n)
 	}
 	n.primary = p
 	if p != nil {
-		p.addReplica(n)
+		m.addReplica(p, n)
 	}
 	m.changed(n)
 }
@@ -271,11 +287,19 @@ func (m *Machine) epochOf(n *node) uint64 {
 
 // changed notes that something of n that a View shows has changed.
 func (m *Machine) changed(n *node) {
-	n.view = nil
+	m.outdate(n)
 	for _, r := range n.replicas { // they show its epoch and shard
-		r.view = nil
+		m.outdate(r)
 	}
 	m.viewChanged = true
+}
+
+// outdate drops what the last view shows of n.
+func (m *Machine) outdate(n *node) {
+	if n.view != nil {
+		n.view = nil
+		m.outdated = append(m.outdated, n)
+	}
 }
 
 // links

@@ -12,7 +12,7 @@ func (m *Machine) bindSlot(slot int, n *node) {
 	}
 	m.owners[slot] = n.idx
 	m.assigned++
-	m.notClaimed.Remove(slot)
+	m.setUnclaimed(slot, false)
 	if n == m.self {
 		delete(m.draining, uint16(slot))
 	}
@@ -59,7 +59,7 @@ func (m *Machine) unbind(slot int) {
 	n := m.byIdx[i]
 	m.owners[slot] = NoSlotOwner
 	m.assigned--
-	m.notClaimed.Remove(slot)
+	m.setUnclaimed(slot, false)
 	if n == m.self && len(m.divided) > 0 {
 		delete(m.divided, uint16(slot))
 	}
@@ -74,7 +74,7 @@ func (m *Machine) unbind(slot int) {
 func (m *Machine) slotsChanged(n *node) {
 	m.dirtyOwners = true
 	m.slotsChecked = false
-	n.view = nil
+	m.outdate(n)
 	m.viewChanged = true
 }
 
@@ -88,6 +88,20 @@ func (m *Machine) owner(slot int) *node {
 // unclaimed tells whether a slot is free for any claim.
 func (m *Machine) unclaimed(slot int) bool {
 	return m.owners[slot] == NoSlotOwner || m.notClaimed.Has(slot)
+}
+
+// setUnclaimed notes whether the owner of a slot no longer claims it.
+func (m *Machine) setUnclaimed(slot int, yes bool) {
+	if m.notClaimed.Has(slot) == yes {
+		return
+	}
+	if yes {
+		m.notClaimed.Add(slot)
+		m.unclaimedSlots++
+	} else {
+		m.notClaimed.Remove(slot)
+		m.unclaimedSlots--
+	}
 }
 
 func (m *Machine) anyReplica() bool {
@@ -278,7 +292,7 @@ func (m *Machine) claim(s *node, e uint64, b *SlotSet) {
 		claimed := b.Has(slot)
 		switch {
 		case claimed && owner == s:
-			m.notClaimed.Remove(slot)
+			m.setUnclaimed(slot, false)
 		case claimed && (m.unclaimed(slot) || owner.configEpoch < e || s == m.yieldTo && owner == self):
 			if owner == self && m.cfg.keysInSlot(slot) > 0 {
 				if m.drainTaken(slot, s) {
@@ -306,7 +320,7 @@ func (m *Machine) claim(s *node, e uint64, b *SlotSet) {
 			m.save(true)
 			m.todo |= todoState
 		case !claimed && owner == s && !old:
-			m.notClaimed.Add(slot)
+			m.setUnclaimed(slot, true)
 			m.slotsChecked = false
 		}
 		if !claimed && !old {

@@ -1,5 +1,7 @@
 package cluster
 
+import "slices"
+
 // View is what readers know about the cluster: an immutable snapshot, replaced
 // whenever something in it changed. Times and replication offsets change with
 // every message and are not in it: Machine.NodeStatus gives them.
@@ -127,7 +129,7 @@ func (m *Machine) View() *View {
 	}
 	m.viewChanged = false
 	v := &View{
-		Nodes: make([]*NodeView, len(m.nodes)),
+		Nodes: m.nodeViews(),
 		Mine:  m.self.shareSlots(),
 		State: m.state, Size: m.size,
 		CurrentEpoch: m.currentEpoch, LastVoteEpoch: m.lastVoteEpoch, ClusterID: m.clusterID,
@@ -138,29 +140,10 @@ func (m *Machine) View() *View {
 	if v.Mine == nil {
 		v.Mine = &noSlots
 	}
-	if len(m.viewPos) < len(m.byIdx) {
-		m.viewPos = make([]uint16, len(m.byIdx)+len(m.byIdx)/2)
-	}
-	pos := m.viewPos // position in the table of each idx
-	same := !m.dirtyOwners && m.view != nil && len(m.view.Nodes) == len(m.nodes)
-	i := 0
-	for _, n := range m.byIdx { // by index, so that mostly pos[idx] == idx
-		if n == nil {
-			continue
-		}
-		if n.view == nil {
-			n.view = m.nodeView(n)
-		}
-		v.Nodes[i] = n.view
-		pos[n.idx] = uint16(i)
-		if n == m.self {
-			v.Me = i
-		}
-		same = same && m.view.Nodes[i].ID == n.id
-		i++
-	}
+	pos := m.viewPos
+	v.Me = int(pos[m.self.idx])
 	switch {
-	case same: // the old table may serve on
+	case m.view != nil && !m.dirtyOwners && !m.tableChanged: // the old table may serve on
 		v.Owners = m.view.Owners
 	case len(m.byIdx) == len(m.nodes):
 		owners := *m.owners
@@ -182,9 +165,40 @@ func (m *Machine) View() *View {
 	v.migrating = markerView(m.migrating, pos, v.Open)
 	v.importing = markerView(m.importing, pos, v.Open)
 	m.viewMoves(v, pos)
-	m.dirtyOwners = false
+	m.dirtyOwners, m.tableChanged = false, false
 	m.view = v
 	return v
+}
+
+// nodeViews are the nodes of the view being built: those of the last one but for
+// what changed, or all anew, and then viewPos too.
+func (m *Machine) nodeViews() []*NodeView {
+	if m.view != nil && !m.tableChanged {
+		nodes := slices.Clone(m.view.Nodes)
+		for _, n := range m.outdated {
+			n.view = m.nodeView(n)
+			nodes[m.viewPos[n.idx]] = n.view
+		}
+		m.outdated = m.outdated[:0]
+		return nodes
+	}
+	if len(m.viewPos) < len(m.byIdx) {
+		m.viewPos = make([]uint16, len(m.byIdx)+len(m.byIdx)/2)
+	}
+	nodes := make([]*NodeView, 0, len(m.nodes))
+	for _, n := range m.byIdx { // by index, so that mostly viewPos[idx] == idx
+		if n == nil {
+			continue
+		}
+		if n.view == nil {
+			n.view = m.nodeView(n)
+		}
+		m.viewPos[n.idx] = uint16(len(nodes))
+		nodes = append(nodes, n.view)
+	}
+	clear(m.outdated) // some may be deleted
+	m.outdated = m.outdated[:0]
+	return nodes
 }
 
 func markerView(marks map[uint16]*node, pos []uint16, open *SlotSet) map[uint16]uint16 {

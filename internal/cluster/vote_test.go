@@ -61,7 +61,7 @@ func TestVote(t *testing.T) {
 			return "e", l.request("e")
 		}, "it is a primary"},
 		{"primary of requester unknown", func(l *lab) (string, *Message) {
-			l.node("r").primary.removeReplica(l.node("r"))
+			l.m.removeReplica(l.node("r").primary, l.node("r"))
 			l.node("r").primary = nil
 			return "r", l.request("r")
 		}, "primary is unknown"},
@@ -86,7 +86,7 @@ func TestVote(t *testing.T) {
 			m := l.request("r")
 			s := *m.Slots
 			s.Add(SlotCount / 2)
-			l.m.notClaimed.Add(SlotCount / 2)
+			l.m.setUnclaimed(SlotCount/2, true)
 			m.Slots, m.ConfigEpoch = &s, 1
 			for i := range SlotCount {
 				if l.m.owner(i) == l.node("c") {

@@ -25,13 +25,13 @@ type vote struct {
 
 // checkState is what the checker remembers about one process.
 type checkState struct {
-	lastClaim  map[cluster.NodeID]*cluster.SlotSet // what each primary last said it owns
-	superseded int64                               // when another was elected in its place, 0 = not
-	lost       *cluster.SlotSet                    // the slots of its that the other won
-	successor  uint64                              // with this epoch
-	okSince    int64                               // when its cluster state became ok
-	running    int64                               // since when it runs without long pause
-	fresh      map[cluster.NodeID]bool             // who sent something since then; nil once a majority did
+	lastClaim  claims                  // what each primary last said it owns
+	superseded int64                   // when another was elected in its place, 0 = not
+	lost       *cluster.SlotSet        // the slots of its that the other won
+	successor  uint64                  // with this epoch
+	okSince    int64                   // when its cluster state became ok
+	running    int64                   // since when it runs without long pause
+	fresh      map[cluster.NodeID]bool // who sent something since then; nil once a majority did
 	known      evidence
 }
 
@@ -44,7 +44,7 @@ func (c *checker) init(w *World) {
 }
 
 func (s *checkState) restart(now int64) {
-	s.lastClaim = map[cluster.NodeID]*cluster.SlotSet{}
+	s.lastClaim = nil
 	s.known = newEvidence()
 	s.awake(now)
 }
@@ -57,14 +57,14 @@ func (s *checkState) awake(now int64) {
 }
 
 // heard notes claims before the machine sees them.
-func (s *checkState) heard(m *cluster.Message) {
+func (s *checkState) heard(known *ids, m *cluster.Message) {
 	switch m.Type {
 	case cluster.TypePing, cluster.TypePong, cluster.TypeMeet:
 		if m.ReplicaOf.IsZero() {
-			s.lastClaim[m.Sender] = m.Slots
+			s.lastClaim.set(known.of(&m.Sender), m.Slots)
 		}
 	case cluster.TypeUpdate:
-		s.lastClaim[m.Update.Node] = m.Update.Slots
+		s.lastClaim.set(known.of(&m.Update.Node), m.Update.Slots)
 	}
 }
 
@@ -335,7 +335,7 @@ func (c *checker) illegal(n *node, slot int, old, v *cluster.View, from, to *clu
 	if to.ConfigEpoch > from.ConfigEpoch {
 		return ""
 	}
-	if claim, heard := n.state.lastClaim[from.ID]; heard && !claim.Has(slot) {
+	if c := n.state.lastClaim.of(c.w.ids.of(&from.ID)); c.heard && !c.slots.Has(slot) {
 		return "" // its owner gave it up
 	}
 	return fmt.Sprintf("epoch %d against %d", to.ConfigEpoch, from.ConfigEpoch)

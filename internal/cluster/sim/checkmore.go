@@ -12,35 +12,34 @@ import (
 
 // evidence is what one process has been told.
 type evidence struct {
-	reports    map[suspicion]cluster.Millis // who called whom failing, and when
-	failMsg    cluster.NodeID               // named by the FAIL message being received
+	reports    accusations
+	failMsg    cluster.NodeID // named by the FAIL message being received
 	failedAt   map[cluster.NodeID]cluster.Millis
 	forgotten  map[cluster.NodeID]cluster.Millis // until when
 	handshakes map[cluster.NodeID]int64          // since when in the view
 }
 
-type suspicion struct{ about, by cluster.NodeID }
-
 func newEvidence() evidence {
-	return evidence{reports: map[suspicion]cluster.Millis{}, failedAt: map[cluster.NodeID]cluster.Millis{},
+	return evidence{failedAt: map[cluster.NodeID]cluster.Millis{},
 		forgotten: map[cluster.NodeID]cluster.Millis{}, handshakes: map[cluster.NodeID]int64{}}
 }
 
 func (s *checkState) forgot(id cluster.NodeID, until cluster.Millis) { s.known.forgotten[id] = until }
 
 // told notes what a message says about others, before the machine sees it.
-func (e *evidence) told(v *cluster.View, m *cluster.Message, now cluster.Millis) {
+func (e *evidence) told(known *ids, v *cluster.View, m *cluster.Message, now cluster.Millis) {
 	e.failMsg = cluster.NodeID{}
 	if m.Type == cluster.TypeFail {
 		e.failMsg = m.Fail
 	}
+	by := known.of(&m.Sender)
 	for i := range m.Gossip {
 		g := &m.Gossip[i]
 		switch failing := g.Flags.Any(cluster.FlagFail | cluster.FlagPFail); {
 		case failing:
-			e.reports[suspicion{g.Node, m.Sender}] = now
-		case len(e.reports) > 0:
-			delete(e.reports, suspicion{g.Node, m.Sender})
+			e.reports.set(known.of(&g.Node), by, now)
+		case e.reports.some > 0:
+			e.reports.withdraw(known.of(&g.Node), by)
 		}
 	}
 	for _, f := range m.Ext.Forgotten { // a peer's word is as good, about others than oneself and one's primary
@@ -93,7 +92,7 @@ func (c *checker) mayFail(n *node, old, v *cluster.View, nv *cluster.NodeView, n
 	if e.failMsg == nv.ID || nv.Flags.Has(cluster.FlagNoAddr) {
 		return true
 	}
-	votes := 0
+	votes, about := 0, c.w.ids.of(&nv.ID)
 	both := v.Nodes
 	for _, o := range old.Nodes {
 		if v.Node(o.ID) == nil {
@@ -109,7 +108,7 @@ func (c *checker) mayFail(n *node, old, v *cluster.View, nv *cluster.NodeView, n
 		}
 		if o.Flags.Has(cluster.FlagMyself) {
 			votes++
-		} else if at, ok := e.reports[suspicion{nv.ID, o.ID}]; ok && now-at <= 2*c.w.cfg.NodeTimeout {
+		} else if at := e.reports.at(about, c.w.ids.of(&o.ID)); at != 0 && now-at <= 2*c.w.cfg.NodeTimeout {
 			votes++
 		}
 	}

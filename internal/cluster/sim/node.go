@@ -246,8 +246,8 @@ func (n *node) recv(e event) {
 		w.tracef(n, "<- n%d %v epoch %d/%d gossip %d", from.i, m.Type, m.CurrentEpoch, m.ConfigEpoch, len(m.Gossip))
 	}
 	w.release(e.frame)
-	n.state.heard(m)
-	n.state.known.told(n.view, m, n.times().Mono)
+	n.state.heard(&w.ids, m)
+	n.state.known.told(&w.ids, n.view, m, n.times().Mono)
 	if n.state.fresh != nil && e.sent > n.state.running {
 		n.state.fresh[m.Sender] = true
 	}

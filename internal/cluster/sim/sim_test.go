@@ -216,7 +216,7 @@ func TestCheckerNotices(t *testing.T) {
 		{"a slot goes to an equal claim", "invariant 6", func(w *World, n *node) { give(w, n, 2) }},
 		{"a slot goes to a newer claim", "", func(w *World, n *node) { give(w, n, 9) }},
 		{"a slot that its owner gave up goes to an older claim", "", func(w *World, n *node) {
-			n.state.heard(&cluster.Message{Type: cluster.TypePing, Sender: w.nodes[1].id})
+			n.state.heard(&w.ids, &cluster.Message{Type: cluster.TypePing, Sender: w.nodes[1].id})
 			give(w, n, 1)
 		}},
 		{"a primary serves before it has heard from anyone", "invariant 14", func(w *World, n *node) {

@@ -63,6 +63,7 @@ type World struct {
 	queue []event // a heap, see push
 	nodes []*node
 	byIP  map[string]*node
+	ids   ids
 
 	net     network
 	faults  faults
