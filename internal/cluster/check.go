@@ -46,22 +46,25 @@ func (m *Machine) CheckInvariants() error {
 func (m *Machine) checkSlotTable() error {
 	counts := make([]int, len(m.byIdx))
 	assigned := 0
-	for slot, idx := range m.owners {
+	for slot := 0; slot < SlotCount; {
+		first, idx := slot, m.owners[slot]
+		for slot++; slot < SlotCount && m.owners[slot] == idx; slot++ {
+		}
 		if idx == NoSlotOwner {
-			if m.notClaimed.Has(slot) {
-				return fmt.Errorf("cluster: slot %d has no owner but is marked as not claimed by it", slot)
+			if s := m.notClaimed.Next(first); s >= 0 && s < slot {
+				return fmt.Errorf("cluster: slot %d has no owner but is marked as not claimed by it", s)
 			}
 			continue
 		}
-		assigned++
+		assigned += slot - first
 		n := m.byIdx[idx]
 		if n == nil || n.gone {
-			return fmt.Errorf("cluster: slot %d belongs to a deleted node", slot)
+			return fmt.Errorf("cluster: slot %d belongs to a deleted node", first)
 		}
-		if !n.slots.Has(slot) {
-			return fmt.Errorf("cluster: slot %d is of %v but not in its set", slot, n.id)
+		if s := n.slots.nextGap(first); s < slot {
+			return fmt.Errorf("cluster: slot %d is of %v but not in its set", s, n.id)
 		}
-		counts[idx]++
+		counts[idx] += slot - first
 	}
 	if n := m.notClaimed.Len(); n != m.unclaimedSlots {
 		return fmt.Errorf("cluster: %d slots are not claimed by their owners, counted %d", n, m.unclaimedSlots)

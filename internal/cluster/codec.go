@@ -121,7 +121,8 @@ func Encode(dst []byte, m *Message) []byte {
 		dst = be16(dst, uint16(m.Type)|lightBit)
 		dst = append(dst, 0, 0)
 	} else {
-		dst = encodeHeader(dst, m)
+		dst = slices.Grow(dst, headerLen+len(m.Gossip)*gossipLen+extHeaderLen+IDLen)[:start+headerLen]
+		encodeHeader((*[headerLen]byte)(dst[start:]), m)
 	}
 	switch m.Type {
 	case TypePing, TypePong, TypeMeet:
@@ -129,8 +130,10 @@ func Encode(dst []byte, m *Message) []byte {
 			panic(fmt.Sprintf("cluster: encode: %d gossip entries", len(m.Gossip)))
 		}
 		binary.BigEndian.PutUint16(dst[start+offCount:], uint16(len(m.Gossip)))
+		n := len(dst)
+		dst = dst[:n+len(m.Gossip)*gossipLen]
 		for i := range m.Gossip {
-			dst = encodeGossip(dst, &m.Gossip[i])
+			encodeGossip((*[gossipLen]byte)(dst[n+i*gossipLen:]), &m.Gossip[i])
 		}
 		if m.MFlags&MFlagExtData != 0 {
 			var n int
@@ -162,41 +165,45 @@ func Encode(dst []byte, m *Message) []byte {
 	return dst
 }
 
-func encodeHeader(dst []byte, m *Message) []byte {
-	dst = append(dst, signature...)
-	dst = append(dst, 0, 0, 0, 0) // totlen, once known
-	dst = be16(dst, busVersion)
-	dst = be16(dst, m.Port)
-	dst = be16(dst, uint16(m.Type))
-	dst = append(dst, 0, 0) // count
-	dst = binary.BigEndian.AppendUint64(dst, m.CurrentEpoch)
-	dst = binary.BigEndian.AppendUint64(dst, m.ConfigEpoch)
-	dst = binary.BigEndian.AppendUint64(dst, m.Offset)
-	dst = append(dst, m.Sender[:]...)
-	dst = appendSlots(dst, m.Slots)
-	dst = append(dst, m.ReplicaOf[:]...)
-	dst = appendIP(dst, m.IP)
-	dst = append(dst, zeros[:offClusterID-offExtensions]...)
-	dst = binary.BigEndian.AppendUint64(dst, m.ClusterID)
-	dst = be16(dst, m.PPort)
-	dst = be16(dst, m.BusPort)
-	dst = be16(dst, uint16(m.Flags))
-	return append(dst, m.State, m.MFlags, 0, 0)
+// encodeHeader writes the full header but for totlen, count and the number of
+// extensions, which are zero.
+func encodeHeader(b *[headerLen]byte, m *Message) {
+	copy(b[:], signature)
+	binary.BigEndian.PutUint32(b[offTotlen:], 0)
+	binary.BigEndian.PutUint16(b[offVersion:], busVersion)
+	binary.BigEndian.PutUint16(b[offPort:], m.Port)
+	binary.BigEndian.PutUint16(b[offType:], uint16(m.Type))
+	binary.BigEndian.PutUint16(b[offCount:], 0)
+	binary.BigEndian.PutUint64(b[offCurrentEpoch:], m.CurrentEpoch)
+	binary.BigEndian.PutUint64(b[offConfigEpoch:], m.ConfigEpoch)
+	binary.BigEndian.PutUint64(b[offOffset:], m.Offset)
+	*(*NodeID)(b[offSender:]) = m.Sender
+	if m.Slots != nil {
+		*(*SlotSet)(b[offSlots:]) = *m.Slots
+	} else {
+		*(*SlotSet)(b[offSlots:]) = SlotSet{}
+	}
+	*(*NodeID)(b[offReplicaOf:]) = m.ReplicaOf
+	clear(b[offIP:offClusterID])
+	copy(b[offIP:offIP+ipLen-1], m.IP)
+	binary.BigEndian.PutUint64(b[offClusterID:], m.ClusterID)
+	binary.BigEndian.PutUint16(b[offPPort:], m.PPort)
+	binary.BigEndian.PutUint16(b[offCPort:], m.BusPort)
+	binary.BigEndian.PutUint16(b[offFlags:], uint16(m.Flags))
+	b[offState], b[offMFlags], b[offMFlags+1], b[offMFlags+2] = m.State, m.MFlags, 0, 0
 }
 
-func encodeGossip(dst []byte, g *GossipEntry) []byte {
-	n := len(dst)
-	dst = append(dst, zeros[:gossipLen]...)
-	b := dst[n : n+gossipLen]
-	copy(b, g.Node[:])
+func encodeGossip(b *[gossipLen]byte, g *GossipEntry) {
+	*(*NodeID)(b[:]) = g.Node
 	binary.BigEndian.PutUint32(b[40:], g.PingSentSec)
 	binary.BigEndian.PutUint32(b[44:], g.PongRecvSec)
+	*(*[ipLen]byte)(b[48:]) = [ipLen]byte{}
 	copy(b[48:48+ipLen-1], g.IP)
 	binary.BigEndian.PutUint16(b[94:], g.Port)
 	binary.BigEndian.PutUint16(b[96:], g.BusPort)
 	binary.BigEndian.PutUint16(b[98:], uint16(g.Flags))
 	binary.BigEndian.PutUint16(b[100:], g.PPort)
-	return dst
+	b[102], b[103] = 0, 0
 }
 
 // encodeExtensions appends the extensions present in e in the order Valkey
@@ -565,7 +572,8 @@ func (t *memo[T]) place(h uint64) *T {
 		}
 		t.looks, t.misses = 0, 0
 	}
-	return &t.at[h*0x9E3779B97F4A7C15>>32&uint64(len(t.at)-1)]
+	h = (h ^ h>>32) * 0x9E3779B97F4A7C15 // short texts differ in few bits, some of them high ones
+	return &t.at[h>>48&uint64(len(t.at)-1)]
 }
 
 func (t *memo[T]) missed() { t.misses++ }
@@ -583,12 +591,4 @@ func appendSlots(dst []byte, s *SlotSet) []byte {
 		s = &noSlots
 	}
 	return append(dst, s[:]...)
-}
-
-func appendIP(dst []byte, ip string) []byte {
-	if len(ip) > ipLen-1 {
-		ip = ip[:ipLen-1]
-	}
-	dst = append(dst, ip...)
-	return append(dst, zeros[:ipLen-len(ip)]...)
 }

@@ -104,20 +104,28 @@ func (m *Machine) extend(e *Extensions, to *node) {
 // takeGossip processes a gossip section (6.3). sender is a member, or the
 // handshake node of a stranger's MEET, whose word adds nodes but reports none.
 func (m *Machine) takeGossip(sender *node, msg *Message) {
+	known := m.gossiped[:0]
 	for i := range msg.Gossip {
-		if id := &msg.Gossip[i].Node; m.find(id) == nil && !id.Valid() { // ids in the table are valid
+		id := &msg.Gossip[i].Node
+		n := m.find(id)
+		if n == nil && !id.Valid() { // ids in the table are valid
 			m.event(LevelWarn, "gossip ignored: invalid node id", sender)
 			return
 		}
+		known = append(known, n)
 	}
+	m.gossiped = known
 	for i := range msg.Gossip {
 		g := &msg.Gossip[i]
-		if g.Node == m.self.id {
-			continue
+		n := known[i]
+		if n == nil || n.gone { // unless an entry before this one was about it, too
+			n = m.find(&g.Node)
 		}
-		if n := m.find(&g.Node); n != nil {
+		switch {
+		case n == m.self:
+		case n != nil:
 			m.heardOf(n, sender, g)
-		} else if g.Flags&(FlagNoAddr|FlagHandshake) == 0 && g.IP != "" && !m.isBlacklisted(g.Node) {
+		case g.Flags&(FlagNoAddr|FlagHandshake) == 0 && g.IP != "" && !m.isBlacklisted(g.Node):
 			m.addFromGossip(g)
 		}
 	}

@@ -82,6 +82,7 @@ type Machine struct {
 	wokeAt   Millis           // woke or started then and heard no majority since; 0 = no
 	silentAt Millis           // when the next silent node is suspected, if before the next tick; 0 = none
 	redialAt Millis           // when a run of refusals is long enough, if the next one comes; 0 = none
+	gossiped []*node          // scratch of takeGossip
 	suspects []*node          // suspected in this step
 	unproven bool             // stale.go
 	quorumAt Millis           // while unproven: since when a majority is heard; 0 = it is not
@@ -109,6 +110,7 @@ type Machine struct {
 	syncNow      bool
 	out, last    Ready // being filled; handed out by the last Ready
 	spareConf    *NodesConf
+	spareView    *View
 	messages     []*Message // made since the last Ready, with ReuseMessages
 	lastMessages []*Message
 	dirtyOwners  bool // owners changed since the view was built
@@ -410,6 +412,14 @@ func (m *Machine) Conf() *NodesConf { return m.confInto(nil) }
 // Reuse gives back what an earlier Ready said to save and nobody looks at any
 // more: a later Save may be made of its memory.
 func (m *Machine) Reuse(c *NodesConf) { m.spareConf = c }
+
+// ReuseView gives back a view that an earlier Ready handed out and nobody looks
+// at any more, neither at what it points to but for the NodeViews. v may be nil.
+func (m *Machine) ReuseView(v *View) {
+	if v != m.view && v != m.published {
+		m.spareView = v
+	}
+}
 
 // confInto is Conf, in the memory of c if that is not nil.
 func (m *Machine) confInto(c *NodesConf) *NodesConf {

@@ -1,6 +1,9 @@
 package cluster
 
-import "math/bits"
+import (
+	"encoding/binary"
+	"math/bits"
+)
 
 // SlotCount is the number of hash slots. Source: cluster specification, "Key
 // distribution model".
@@ -130,6 +133,9 @@ func (s *SlotSet) byte(i int) byte {
 	return s[i]
 }
 
+// word is the 64 slots from the i-th byte on.
+func (s *SlotSet) word(i int) uint64 { return binary.LittleEndian.Uint64(s[i:]) }
+
 // Add puts slot into the set.
 func (s *SlotSet) Add(slot int) { s[slot>>3] |= 1 << (slot & 7) }
 
@@ -142,8 +148,8 @@ func (s *SlotSet) Len() int {
 		return 0
 	}
 	n := 0
-	for _, b := range s {
-		n += bits.OnesCount8(b)
+	for i := 0; i < len(s); i += 8 {
+		n += bits.OnesCount64(s.word(i))
 	}
 	return n
 }
@@ -182,8 +188,8 @@ func (s *SlotSet) overlaps(o *SlotSet) bool {
 	if s == nil || o == nil {
 		return false
 	}
-	for i := range s {
-		if s[i]&o[i] != 0 {
+	for i := 0; i < len(s); i += 8 {
+		if s.word(i)&o.word(i) != 0 {
 			return true
 		}
 	}
@@ -200,11 +206,28 @@ func (s *SlotSet) Next(from int) int {
 		return from + bits.TrailingZeros8(b)
 	}
 	for i++; i < len(s); i++ {
+		if i&7 == 0 && s.word(i) == 0 {
+			i += 7
+			continue
+		}
 		if s[i] != 0 {
 			return i<<3 + bits.TrailingZeros8(s[i])
 		}
 	}
 	return -1
+}
+
+// nextGap returns the first slot >= from that is not in the set, SlotCount if
+// there is none.
+func (s *SlotSet) nextGap(from int) int {
+	for from < SlotCount && s.Has(from) {
+		if from&63 == 0 && s.word(from>>3) == ^uint64(0) {
+			from += 64
+		} else {
+			from++
+		}
+	}
+	return from
 }
 
 // All ranges over the slots in ascending order.
@@ -222,10 +245,7 @@ func (s *SlotSet) All() func(yield func(int) bool) {
 func (s *SlotSet) Ranges() func(yield func(first, last int) bool) {
 	return func(yield func(first, last int) bool) {
 		for slot := s.Next(0); slot >= 0; {
-			last := slot
-			for last+1 < SlotCount && s.Has(last+1) {
-				last++
-			}
+			last := s.nextGap(slot) - 1
 			if !yield(slot, last) {
 				return
 			}

@@ -128,8 +128,15 @@ func (m *Machine) View() *View {
 		return m.view
 	}
 	m.viewChanged = false
-	v := &View{
-		Nodes: m.nodeViews(),
+	v, owners := new(View), (*[SlotCount]uint16)(nil)
+	if s := m.spareView; s != nil && m.view != nil { // may be written over
+		v, m.spareView = s, nil
+		if v.Owners != m.view.Owners {
+			owners = v.Owners
+		}
+	}
+	*v = View{
+		Nodes: m.nodeViews(v.Nodes[:0]),
 		Mine:  m.self.shareSlots(),
 		State: m.state, Size: m.size,
 		CurrentEpoch: m.currentEpoch, LastVoteEpoch: m.lastVoteEpoch, ClusterID: m.clusterID,
@@ -146,8 +153,11 @@ func (m *Machine) View() *View {
 	case m.view != nil && !m.dirtyOwners && !m.tableChanged: // the old table may serve on
 		v.Owners = m.view.Owners
 	case len(m.byIdx) == len(m.nodes):
-		owners := *m.owners
-		v.Owners = &owners
+		if owners == nil {
+			owners = new([SlotCount]uint16)
+		}
+		*owners = *m.owners
+		v.Owners = owners
 	default:
 		v.Owners = new([SlotCount]uint16)
 		for slot, idx := range m.owners {
@@ -171,10 +181,11 @@ func (m *Machine) View() *View {
 }
 
 // nodeViews are the nodes of the view being built: those of the last one but for
-// what changed, or all anew, and then viewPos too.
-func (m *Machine) nodeViews() []*NodeView {
+// what changed, or all anew, and then viewPos too. They are put into spare if it
+// has room.
+func (m *Machine) nodeViews(spare []*NodeView) []*NodeView {
 	if m.view != nil && !m.tableChanged {
-		nodes := slices.Clone(m.view.Nodes)
+		nodes := append(slices.Grow(spare, len(m.view.Nodes)), m.view.Nodes...)
 		for _, n := range m.outdated {
 			n.view = m.nodeView(n)
 			nodes[m.viewPos[n.idx]] = n.view
@@ -185,7 +196,7 @@ func (m *Machine) nodeViews() []*NodeView {
 	if len(m.viewPos) < len(m.byIdx) {
 		m.viewPos = make([]uint16, len(m.byIdx)+len(m.byIdx)/2)
 	}
-	nodes := make([]*NodeView, 0, len(m.nodes))
+	nodes := slices.Grow(spare, len(m.nodes))
 	for _, n := range m.byIdx { // by index, so that mostly viewPos[idx] == idx
 		if n == nil {
 			continue

@@ -137,7 +137,7 @@ func (c *checker) viewChanged(n *node, old *cluster.View) {
 		if old == nil {
 			continue
 		}
-		was := old.Node(nv.ID)
+		was := counterpart(old, i, nv)
 		if was != nil && old.Myself().ID == me.ID && was.Flags.Has(cluster.FlagPrimary) && nv.Flags.Has(cluster.FlagPrimary) && nv.ConfigEpoch < was.ConfigEpoch {
 			w.fail(n, "7", "configEpoch of %v fell from %d to %d", nv.ID, was.ConfigEpoch, nv.ConfigEpoch)
 		}
@@ -181,6 +181,15 @@ func (c *checker) viewChanged(n *node, old *cluster.View) {
 		c.rebound(n, old, v)
 		c.whole(n)
 	}
+}
+
+// counterpart is what an older view said of the i-th node of a newer one, nil if
+// it did not know it.
+func counterpart(old *cluster.View, i int, nv *cluster.NodeView) *cluster.NodeView {
+	if i < len(old.Nodes) && old.Nodes[i].ID == nv.ID {
+		return old.Nodes[i] // mostly they have the same places
+	}
+	return old.Node(nv.ID)
 }
 
 // bothElected tells whether two winners of one epoch had the votes of a majority
@@ -286,7 +295,12 @@ func (c *checker) rebound(n *node, old, v *cluster.View) {
 	for i := 0; sameTable && i < len(v.Nodes); i++ {
 		sameTable = v.Nodes[i].ID == old.Nodes[i].ID
 	}
-	for slot := range v.Owners {
+	const run = 64 // slots compared at once
+	for slot := 0; slot < cluster.SlotCount; slot++ {
+		if sameTable && slot%run == 0 && [run]uint16(old.Owners[slot:]) == [run]uint16(v.Owners[slot:]) {
+			slot += run - 1
+			continue
+		}
 		a, b := old.Owners[slot], v.Owners[slot]
 		if a == cluster.NoSlotOwner || a == b && sameTable {
 			continue

@@ -37,9 +37,9 @@ func (e *evidence) told(known *ids, v *cluster.View, m *cluster.Message, now clu
 		g := &m.Gossip[i]
 		switch failing := g.Flags.Any(cluster.FlagFail | cluster.FlagPFail); {
 		case failing:
-			e.reports.set(known.of(&g.Node), by, now)
-		case e.reports.some > 0:
-			e.reports.withdraw(known.of(&g.Node), by)
+			e.reports.set(by, known.of(&g.Node), now)
+		case e.reports.some(by):
+			e.reports.withdraw(by, known.of(&g.Node))
 		}
 	}
 	for _, f := range m.Ext.Forgotten { // a peer's word is as good, about others than oneself and one's primary
@@ -59,7 +59,7 @@ func (c *checker) members(n *node, old, v *cluster.View) {
 		if i < len(old.Nodes) && old.Nodes[i] == nv {
 			continue
 		}
-		was := old.Node(nv.ID)
+		was := counterpart(old, i, nv)
 		if was == nil {
 			c.entered(n, old, nv, now)
 			continue
@@ -108,7 +108,7 @@ func (c *checker) mayFail(n *node, old, v *cluster.View, nv *cluster.NodeView, n
 		}
 		if o.Flags.Has(cluster.FlagMyself) {
 			votes++
-		} else if at := e.reports.at(about, c.w.ids.of(&o.ID)); at != 0 && now-at <= 2*c.w.cfg.NodeTimeout {
+		} else if at := e.reports.at(c.w.ids.of(&o.ID), about); at != 0 && now-at <= 2*c.w.cfg.NodeTimeout {
 			votes++
 		}
 	}

@@ -37,55 +37,48 @@ func (t *ids) of(id *cluster.NodeID) int {
 	return k
 }
 
-// accusations are who called whom failing and when, by numbers of nodes.
-type accusations struct {
-	about []accused
-	some  int // how many nodes are accused
-}
+// accusations are who called whom failing and when, by numbers of nodes: a row
+// for each who does.
+type accusations []accuser
 
-type accused struct {
-	by    []cluster.Millis // when this one said so, 0 = it does not
-	count int
+type accuser struct {
+	of    []cluster.Millis // when that one was last called failing, 0 = it is not
+	count int              // of those that are
 }
 
 // set notes that one node calls another failing.
-func (a *accusations) set(about, by int, at cluster.Millis) {
-	for about >= len(a.about) {
-		a.about = append(a.about, accused{})
+func (a *accusations) set(by, about int, at cluster.Millis) {
+	for by >= len(*a) {
+		*a = append(*a, accuser{})
 	}
-	n := &a.about[about]
-	for by >= len(n.by) {
-		n.by = append(n.by, 0)
+	row := &(*a)[by]
+	for about >= len(row.of) {
+		row.of = append(row.of, 0)
 	}
-	if n.by[by] == 0 {
-		if n.count++; n.count == 1 {
-			a.some++
-		}
+	if row.of[about] == 0 {
+		row.count++
 	}
-	n.by[by] = at
+	row.of[about] = at
 }
 
 // withdraw notes that it does no longer.
-func (a *accusations) withdraw(about, by int) {
-	if about >= len(a.about) {
-		return
-	}
-	n := &a.about[about]
-	if n.count == 0 || by >= len(n.by) || n.by[by] == 0 {
-		return
-	}
-	n.by[by] = 0
-	if n.count--; n.count == 0 {
-		a.some--
+func (a accusations) withdraw(by, about int) {
+	row := &a[by]
+	if about < len(row.of) && row.of[about] != 0 {
+		row.of[about] = 0
+		row.count--
 	}
 }
 
-// at is when one last called the other failing, 0 if it does not.
-func (a *accusations) at(about, by int) cluster.Millis {
-	if about >= len(a.about) || by >= len(a.about[about].by) {
+// some tells whether a node calls any other failing.
+func (a accusations) some(by int) bool { return by < len(a) && a[by].count > 0 }
+
+// at is when one node last called the other failing, 0 if it does not.
+func (a accusations) at(by, about int) cluster.Millis {
+	if by >= len(a) || about >= len(a[by].of) {
 		return 0
 	}
-	return a.about[about].by[by]
+	return a[by].of[about]
 }
 
 // claims are the slots that each primary last said it owns, by its number.

@@ -303,7 +303,7 @@ func (w *World) encode(m *cluster.Message) *frame {
 	if n := len(w.frames); n > 0 {
 		f, w.frames = w.frames[n-1], w.frames[:n-1]
 	} else {
-		f = new(frame)
+		f = &frame{buf: make([]byte, 0, 4096)}
 	}
 	f.buf = cluster.Encode(f.buf[:0], m)
 	f.refs = 1

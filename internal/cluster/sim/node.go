@@ -312,6 +312,9 @@ func (n *node) obey() {
 		old := n.view
 		n.view = rd.View
 		w.checker.viewChanged(n, old)
+		if !n.adminThisStep { // who gives commands may look at it yet
+			n.m.ReuseView(old)
+		}
 	}
 	for _, e := range rd.Effects {
 		n.effect(e)
