@@ -180,3 +180,17 @@ func TestClusterIDEnds(t *testing.T) {
 		}
 	}
 }
+
+// A foreign node that asks first is answered like any stranger.
+func TestForeignNodeByGossipAsks(t *testing.T) {
+	l := newLab(t, []labNode{{name: "a", flags: FlagPrimary, slots: third(0), epoch: 1}, {name: "b", flags: FlagPrimary}})
+	l.m.clusterID = 7
+	l.gossip("b", "e", FlagPrimary)
+	m := l.msg("e", TypePing)
+	m.ClusterID = 8
+	l.clear()
+	l.recv("e", m)
+	if p := l.sentOf(TypePong); len(p) != 1 || p[0].Msg.ClusterID != 7 || len(p[0].Msg.Gossip) > 0 || l.node("e") != nil {
+		t.Errorf("answered %+v, a member: %v", p, l.node("e") != nil)
+	}
+}

@@ -23,6 +23,9 @@ func (m *Machine) recv(in Recv) {
 		sender = nil
 	}
 	if sender != nil && sender.hearsay && !m.hearsay(sender, msg) {
+		if ping {
+			m.sendGossip(l, TypePong)
+		}
 		return
 	}
 	if sender != nil {

@@ -1,5 +1,7 @@
 package cluster
 
+import "fmt"
+
 // TakeSlots makes this node the owner of slots whose data it has received from
 // From, which has stopped writes to them and granted the hand-over: a claim with
 // a new configEpoch, saved before anyone hears of it, then told to all. Nothing
@@ -10,6 +12,9 @@ type TakeSlots struct {
 }
 
 func (TakeSlots) command() {}
+
+// String is for traces, which pointers would make differ.
+func (c TakeSlots) String() string { return fmt.Sprintf("{%d slots from %v}", c.Slots.Len(), c.From) }
 
 func (m *Machine) takeSlots(c TakeSlots) error {
 	from := m.byID[c.From]

@@ -50,6 +50,7 @@ var kinds = []faultKind{
 	{"forget", "CLUSTER FORGET of a node, by some or by all", (*faults).forget},
 	{"nodereset", "CLUSTER RESET of a replica, soft or hard", (*faults).reset},
 	{"takeover", "CLUSTER FAILOVER TAKEOVER on a replica", (*faults).takeover},
+	{"takeslots", "a primary takes slots of another one, as at the end of their migration", (*faults).takeSlots},
 }
 
 // DefaultFaults are all that need no operator who forces things or takes nodes
@@ -58,7 +59,7 @@ func DefaultFaults() []string {
 	var names []string
 	for _, k := range kinds {
 		switch k.name {
-		case "takeover", "forget", "nodereset", "setslot", "replicate":
+		case "takeover", "takeslots", "forget", "nodereset", "setslot", "replicate":
 		default:
 			names = append(names, k.name)
 		}

@@ -113,6 +113,28 @@ func (f *faults) setslot() {
 	}
 }
 
+// takeSlots lets a primary claim up to half of the slots of another one, which
+// has granted them a moment ago. Nobody else has heard of it: the claim may meet
+// whatever happens to either side.
+func (f *faults) takeSlots() {
+	w := f.w
+	from, to := f.awake(), f.awake()
+	if from == nil || from == to || !to.view.Myself().Flags.Has(cluster.FlagPrimary) {
+		return
+	}
+	n := from.view.Mine.Len() / 2
+	if n < 50 { // shards do not end by this, the checker counts on them
+		return
+	}
+	slots := new(cluster.SlotSet)
+	slot := from.view.Mine.Next(0)
+	for range 1 + w.rnd.IntN(n) {
+		slots.Add(slot)
+		slot = from.view.Mine.Next(slot + 1)
+	}
+	to.admin(cluster.TakeSlots{Slots: slots, From: from.id})
+}
+
 // repair is what an operator does after membership was changed: once a second
 // everybody forgets the ids that nobody has, and nodes that do not know each
 // other meet. It returns what was still to be done.

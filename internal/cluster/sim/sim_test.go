@@ -27,7 +27,7 @@ func seeds(t *testing.T, opt Options, first, last uint64) {
 // Small clusters meet most of what can go wrong at a tenth of the cost.
 func TestSmallClusters(t *testing.T) { seeds(t, Options{Nodes: 6}, 1, few(60)) }
 func TestMediumClusters(t *testing.T) {
-	seeds(t, Options{Nodes: 13, Faults: append(DefaultFaults(), "takeover", "setslot", "replicate")}, 1, few(24))
+	seeds(t, Options{Nodes: 13, Faults: append(DefaultFaults(), "takeover", "takeslots", "setslot", "replicate")}, 1, few(24))
 }
 func TestFiftyNodes(t *testing.T) { seeds(t, Options{Nodes: 50}, 1, few(4)) }
 
@@ -105,7 +105,7 @@ func TestEachFault(t *testing.T) {
 				"clock": "clock off", "failover": "command cluster.Failover", "bump": "command cluster.BumpEpoch",
 				"takeover": "command cluster.Failover", "disk": "disk refuses", "meet": "command cluster.Meet",
 				"setslot": "command cluster.SetSlot", "replicate": "command cluster.Replicate", "forget": "command cluster.Forget",
-				"nodereset": "command cluster.Reset"}
+				"nodereset": "command cluster.Reset", "takeslots": "command cluster.TakeSlots"}
 			if signs[k.name] == "" || !strings.Contains(after, signs[k.name]) {
 				t.Errorf("no %q in the trace", signs[k.name])
 			}
