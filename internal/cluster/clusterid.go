@@ -16,7 +16,8 @@ import "fmt"
 // another kind. Who has none takes that of the first member it hears. Where
 // members differ (two drew at a time, or one lost a save) the id that most
 // primaries tell remains, of several the smallest. The word of nodes without
-// slots does not count, or a node met by two clusters would make them one.
+// slots does not count beside theirs, or a node met by two clusters would make
+// them one.
 //
 // An id ends with RESET, or when FORGET leaves a node without slots alone. Nodes
 // without an id, new or of another kind, meet and are met as in Redis.
@@ -48,17 +49,25 @@ func (m *Machine) tickClusterID() {
 }
 
 // commonID is the id that most of the voting primaries tell, the smallest of
-// several; self's if none of them tells one.
+// several. A node that has just joined may know none of them; then the other
+// members count.
 func (m *Machine) commonID() uint64 {
 	m.self.clusterID = m.clusterID
-	count := map[uint64]int{}
+	voters, others := map[uint64]int{}, map[uint64]int{}
 	for _, n := range m.nodes {
-		if n.votingPrimary() && !n.isFail() && n.clusterID != 0 {
-			count[n.clusterID]++
+		switch {
+		case n.isFail() || n.clusterID == 0:
+		case n.votingPrimary():
+			voters[n.clusterID]++
+		case n != m.self:
+			others[n.clusterID]++
 		}
 	}
+	if len(voters) == 0 {
+		voters = others
+	}
 	best, most := m.clusterID, 0
-	for id, n := range count {
+	for id, n := range voters {
 		if n > most || n == most && id < best {
 			best, most = id, n
 		}

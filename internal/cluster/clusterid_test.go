@@ -69,6 +69,29 @@ func TestClusterIDsConverge(t *testing.T) {
 	w.until(10*testTimeout, "that of the primaries", func() bool { return w.commonClusterID() == 8 })
 }
 
+// A node that took the wrong one of two ids and knows no primary follows the
+// members that it knows. Seed 313 of 20 nodes shut one out for good.
+func TestClusterIDOfNewcomer(t *testing.T) {
+	l := newLab(t, []labNode{{name: "a", flags: FlagPrimary}, {name: "b", flags: FlagPrimary}, {name: "c", flags: FlagPrimary}})
+	tell := func(name string, id, want uint64) {
+		t.Helper()
+		m := l.msg(name, TypePing)
+		m.ClusterID = id
+		l.recv(name, m)
+		l.run(TickPeriod)
+		if l.m.clusterID != want {
+			t.Errorf("%s told %d: the id is %d, want %d", name, id, l.m.clusterID, want)
+		}
+	}
+	l.m.clusterID = 9
+	tell("b", 5, 5)
+	m := l.msg("c", TypePing)
+	m.Slots, m.ConfigEpoch = third(0), 3
+	l.recv("c", m)
+	tell("c", 8, 8)
+	tell("b", 5, 8)
+}
+
 // Who shakes hands with whom: a node with an id with those of the same and with
 // those of none, as the one that is met and as the one that meets.
 func TestForeignNodes(t *testing.T) {
