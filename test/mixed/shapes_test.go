@@ -108,6 +108,8 @@ func infoShape(n *proc.Node) string {
 		switch {
 		case strings.HasPrefix(name, "cluster_stats_messages_") && name != "cluster_stats_messages_sent" && name != "cluster_stats_messages_received":
 			continue // only kinds that occurred are listed
+		case name == "cluster_id":
+			continue // no other server has one
 		case name == "cluster_my_epoch" || strings.HasPrefix(name, "cluster_stats"):
 			lines = append(lines, name)
 		default:
