@@ -2,6 +2,14 @@ package bus
 
 import "github.com/skeindb/skein/internal/cluster"
 
+// LeaveWhole says that slots are about to be taken over with their data, so that
+// keys of them that are left after the claim can go (cluster.Whole).
+func (b *Bus) LeaveWhole(each func(slot func(int))) {
+	set := new(cluster.SlotSet)
+	each(set.Add)
+	b.Admin(cluster.Whole{Slots: set}) // cannot fail
+}
+
 // TakeSlots makes this node the owner of slots that it has received with their
 // data from another (cluster.TakeSlots). When it returns the claim is saved, on
 // its way to all members, and commands on the slots are served. No slot locks may

@@ -138,6 +138,11 @@ func (m *Machine) Admin(now Times, cmd Command) (AdminReply, error) {
 	case Undivide:
 		m.undivide(c)
 		return AdminReply{}, nil
+	case Whole:
+		for slot := range c.Slots.All() {
+			m.noted(slot)
+		}
+		return AdminReply{}, nil
 	case Reset:
 		return AdminReply{}, m.reset(c)
 	case BumpEpoch:
@@ -465,6 +470,7 @@ func (m *Machine) setSlot(c SetSlot) error {
 		}
 		delete(m.migrating, slot)
 		delete(m.importing, slot)
+		m.noted(c.Slot)
 	case SlotNode:
 		m.assignSlot(c.Slot, n, cur != nil && m.owner(c.Slot) == cur)
 	}

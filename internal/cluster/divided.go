@@ -13,6 +13,11 @@ package cluster
 //     and sends them back for all others, so it makes no new ones; and it keeps
 //     its keys whoever claims the slot.
 //
+// A Redis node does not tell its replicas which slots move. One of ours that
+// succeeds it has keys of such a slot without knowing (blind), and takes every
+// claim of another shard to the slots that it got so for one in the middle of a
+// move.
+//
 // The driver asks the other node how many keys it has left, and steps Undivide.
 // Both states are this node's alone: neither on the bus nor in nodes.conf.
 
@@ -58,10 +63,33 @@ func (m *Machine) startDrain(slot int, armed bool) {
 	}
 }
 
+// Whole says that the keys of slots leave with their data, so that what is left
+// when they are claimed is of no more use.
+type Whole struct{ Slots *SlotSet }
+
+func (Whole) command() {}
+
+// succeedBlind notes that self has got its slots from a primary that may have been
+// moving some of them.
+func (m *Machine) succeedBlind(old *node) {
+	m.blind = nil
+	if m.cfg.MoveGuard && m.self.slots != nil && !old.is(FlagLightPubSub) {
+		m.blind = new(SlotSet)
+		*m.blind = *m.self.slots
+	}
+}
+
+// noted ends that a slot may be moving unknown to self.
+func (m *Machine) noted(slot int) {
+	if m.blind != nil {
+		m.blind.Remove(slot)
+	}
+}
+
 // drainTaken is startDrain for a slot that s has just claimed from self, with
 // keys left: it reports whether that was in the middle of a move.
 func (m *Machine) drainTaken(slot int, s *node) bool {
-	moving := m.migrating[uint16(slot)] != nil || m.divided[uint16(slot)] != nil
+	moving := m.migrating[uint16(slot)] != nil || m.divided[uint16(slot)] != nil || m.blind != nil && m.blind.Has(slot)
 	if !moving || !m.cfg.MoveGuard || s.shard == m.self.shard {
 		return false
 	}
@@ -97,6 +125,7 @@ func (m *Machine) tickDrains() {
 func (m *Machine) forgetMoves(n *node) {
 	if n == nil {
 		clear(m.draining)
+		m.blind = nil
 	}
 	for _, t := range []map[uint16]*node{m.divided, m.deleted} {
 		for slot, o := range t {

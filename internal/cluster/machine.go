@@ -32,6 +32,7 @@ type Machine struct {
 	migrating      map[uint16]*node   // self's slot -> target
 	divided        map[uint16]*node   // self's slot -> who may have keys of it (divided.go)
 	draining       map[uint16]drain   // others' slots of which self may have keys
+	blind          *SlotSet           // self's slots that may be moving unknown to it; nil: none
 	deleted        map[uint16]*node   // slot without owner after DELSLOTS -> who had it
 	importing      map[uint16]*node   // slot -> source
 

@@ -87,6 +87,7 @@ func (m *Machine) promote() {
 			m.bindSlot(slot, s)
 		}
 	}
+	m.succeedBlind(old)
 	m.changed(s)
 	m.follows = NodeID{}
 	m.effect(Promote{})

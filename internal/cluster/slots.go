@@ -60,7 +60,8 @@ func (m *Machine) unbind(slot int) {
 	m.owners[slot] = NoSlotOwner
 	m.assigned--
 	m.setUnclaimed(slot, false)
-	if n == m.self && len(m.divided) > 0 {
+	if n == m.self {
+		m.noted(slot)
 		delete(m.divided, uint16(slot))
 	}
 	n.ownSlots().Remove(slot)

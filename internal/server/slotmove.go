@@ -101,6 +101,8 @@ func (c slotCluster) Open(slot int) (importing, migrating bool) {
 	return v.ImportingFrom(slot) != nil || v.Draining(slot), v.MigratingTo(slot) != nil || v.DividedWith(slot) != nil
 }
 
+func (c slotCluster) Leave(slots *slotmove.Slots) { c.b.LeaveWhole(slots.Each) }
+
 func (c slotCluster) Take(slots *slotmove.Slots, from string) error {
 	return c.b.TakeSlots(from, slots.Each)
 }

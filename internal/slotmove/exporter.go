@@ -395,6 +395,9 @@ func (x *exporter) obey() bool {
 		x.m.mu.Unlock()
 		switch a.Kind {
 		case ActSend:
+			if a.Msg.Kind == MsgGranted {
+				x.m.o.Cluster.Leave(x.slots)
+			}
 			if x.conn != nil {
 				x.write(a.Msg.Append(nil))
 			}

@@ -31,6 +31,8 @@ type Cluster interface {
 	// Open tells whether a slot is being moved key by key, or keys that such a move
 	// has left are kept here (importing) or may be elsewhere (migrating).
 	Open(slot int) (importing, migrating bool)
+	// Leave tells that slots of this node are about to be taken with their data.
+	Leave(slots *Slots)
 	// Take makes this node the owner of slots that from owned so far, durably;
 	// when it returns the slots are served. No slot locks are held.
 	Take(slots *Slots, from string) error

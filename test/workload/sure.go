@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -34,6 +35,9 @@ type SureWriter struct {
 	owner map[uint16]string          // slot -> address, as far as known
 	conns map[string]*sureConn
 	rnd   *rand.Rand
+	turn  sync.Mutex // held during a step
+
+	pausing atomic.Bool // somebody waits for turn
 
 	Sure, Unsure, Reads atomic.Int64
 	Ended               chan struct{} // closed after Run
@@ -66,8 +70,22 @@ func (w *SureWriter) Run(ctx context.Context) {
 		}
 	}()
 	for n := 1; ctx.Err() == nil && w.err == nil; n++ {
+		for w.pausing.Load() {
+			time.Sleep(time.Millisecond) // who pauses gets the turn
+		}
+		w.turn.Lock()
 		w.step(ctx, w.keys[w.rnd.IntN(len(w.keys))], strconv.Itoa(n))
+		w.turn.Unlock()
 	}
+}
+
+// Pause makes the writer end or give up the command under way, and holds it until
+// resume is called.
+func (w *SureWriter) Pause() (resume func()) {
+	w.pausing.Store(true)
+	w.turn.Lock()
+	w.pausing.Store(false)
+	return w.turn.Unlock
 }
 
 // step is one command on a key.
@@ -90,8 +108,15 @@ func (w *SureWriter) step(ctx context.Context, key, value string) {
 	if value == "" {
 		args = []string{"DEL", key}
 	}
+	could := w.may[key][value]
 	w.may[key][value] = true
 	r, c, err := w.do(ctx, key, args...)
+	if err == errGaveUp {
+		if !could {
+			delete(w.may[key], value)
+		}
+		return
+	}
 	if err == nil && r.Err() == nil {
 		if r, err = c.do("WAIT", "1", "3000"); err == nil && r.Int >= 1 {
 			w.may[key] = map[string]bool{value: true}
@@ -105,13 +130,16 @@ func (w *SureWriter) step(ctx context.Context, key, value string) {
 // errUnsure says that nobody knows whether the command was carried out.
 var errUnsure = errors.New("the connection ended before the reply")
 
+// errGaveUp says that the command was not carried out.
+var errGaveUp = errors.New("refused until the end")
+
 // do sends a command on a key to whoever serves it and returns the reply with the
 // connection that gave it. Redirects are followed; a node that refuses is asked
-// again until ctx ends.
+// again until ctx ends or the writer has to pause.
 func (w *SureWriter) do(ctx context.Context, key string, args ...string) (r resp.Reply, c *sureConn, err error) {
 	slot := hashslot.Slot([]byte(key))
 	addr, asking := w.owner[slot], false
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && !w.pausing.Load() {
 		if addr == "" {
 			addr = w.seeds[w.rnd.IntN(len(w.seeds))]
 		}
@@ -155,7 +183,7 @@ func (w *SureWriter) do(ctx context.Context, key string, args ...string) (r resp
 			return r, c, r.Err()
 		}
 	}
-	return r, nil, ctx.Err()
+	return r, nil, errGaveUp
 }
 
 func (w *SureWriter) connect(addr string) (*sureConn, error) {
