@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"time"
 
 	"github.com/skeindb/skein/internal/command"
 	"github.com/skeindb/skein/internal/store"
@@ -44,6 +45,18 @@ func (s *Session) EndImport() {
 	s.kill.Store(true)
 	s.conn.Kick()
 }
+
+// Linger is how long the connection of a session that closes by itself waits
+// for the peer to close. The source of an import is sending and has to hear why
+// it ended; other clients ask first.
+func (s *Session) Linger() time.Duration {
+	if s.special&specialImport != 0 {
+		return importLinger
+	}
+	return 0
+}
+
+const importLinger = time.Second
 
 // IsImport reports whether this is an import session; any goroutine.
 func (s *Session) IsImport() bool { return s.state.Load()>>16&specialImport != 0 }

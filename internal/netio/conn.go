@@ -81,6 +81,8 @@ func (c *Conn) serve() {
 		return
 	}
 	h := c.s.opt.Open(c)
+	var last time.Duration
+	defer func() { c.linger(last) }()
 	defer h.Close()
 	need, _ := h.(needer)
 	if rc := rawConn(c.nc); rc != nil {
@@ -96,8 +98,36 @@ func (c *Conn) serve() {
 		}
 	}
 	c.drain()
-	if c.nc != c.raw {
+	if l, ok := h.(lingerer); ok {
+		last = l.Linger()
+	}
+	switch {
+	case c.nc == c.raw:
+	case last > 0:
+		c.nc.(*tls.Conn).CloseWrite()
+	default:
 		c.nc.Close() // says goodbye
+	}
+}
+
+// linger lets the peer read what was sent last, until it closes or the time is
+// over. Where a socket is closed with input unread the system resets the
+// connection, and what is still under way to the peer may be lost; a peer that
+// sends finds its write fail before it reads.
+func (c *Conn) linger(limit time.Duration) {
+	half, ok := c.raw.(interface{ CloseWrite() error })
+	if limit <= 0 || !ok || half.CloseWrite() != nil {
+		return
+	}
+	end := time.Now().Add(limit)
+	var waste [4 << 10]byte
+	for {
+		c.raw.SetReadDeadline(end)
+		_, err := c.raw.Read(waste[:])
+		kicked := errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(end)
+		if err != nil && !kicked {
+			return
+		}
 	}
 }
 

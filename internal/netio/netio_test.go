@@ -32,6 +32,7 @@ type echo struct {
 	w      resp.Writer
 	done   bool
 	closed chan struct{}
+	linger time.Duration
 	feeds  atomic.Int64
 
 	mu       sync.Mutex
@@ -128,6 +129,8 @@ func (h *echo) serve(reply string) bool {
 func (h *echo) Need() int     { return h.parser.Need() }
 func (h *echo) Closing() bool { return h.done }
 func (h *echo) Close()        { close(h.closed) }
+
+func (h *echo) Linger() time.Duration { return h.linger }
 
 // world is a server of echo handlers.
 type world struct {
@@ -610,6 +613,36 @@ func TestBlockedClientGoesAway(t *testing.T) {
 	poll(t, "parked", func() bool { return c.h.Parked() })
 	c.Close()
 	<-c.h.closed
+}
+
+// The last words reach a peer that goes on sending, and the connection does not
+// wait for ever for one that never closes.
+func TestLinger(t *testing.T) {
+	w := start(t, Options{})
+	c := w.dial()
+	c.h.linger = 10 * time.Second
+	more := make([]byte, 1<<20)
+	for i := range more {
+		more[i] = 'x'
+	}
+	if _, err := c.Write(append([]byte("QUIT\r\n"), more...)); err != nil {
+		t.Fatal(err)
+	}
+	<-c.h.closed
+	for range 20 { // far more than buffers hold: without lingering it meets a reset
+		if _, err := c.Write(more); err != nil {
+			t.Fatalf("sending on: %v", err)
+		}
+	}
+	c.want("+OK")
+	c.wantEnd()
+	c.Close()
+	poll(t, "the connection is gone", func() bool { return w.s.Connections() == 0 })
+
+	c = w.dial()
+	c.h.linger = 50 * time.Millisecond
+	c.want("+OK", "QUIT")
+	poll(t, "the connection is gone", func() bool { return w.s.Connections() == 0 })
 }
 
 func TestCloseFromElsewhere(t *testing.T) {

@@ -37,6 +37,10 @@ var _ Handler = (*engine.Session)(nil)
 // that a large argument is read into a buffer of the right size.
 type needer interface{ Need() int }
 
+// A Handler that is closing may say how long the connection shall wait for its
+// peer to have read the last words and to close too; see Conn.linger.
+type lingerer interface{ Linger() time.Duration }
+
 // Options are the settings of a Server. The functions are asked each time the
 // setting matters and may be called from any goroutine; nil means the default.
 type Options struct {

@@ -45,7 +45,8 @@ type exporter struct {
 	sent     int64
 	marked   int64 // sent when the last mark was
 	markedAt time.Time
-	broken   bool // a write was cut: nothing more can be sent
+	broken   bool          // a write was cut: nothing more can be sent
+	deaf     chan struct{} // closed when read is over; nil before it began
 
 	acked   atomic.Int64 // the target's last answer to a mark
 	lagging atomic.Int64 // for INFO
@@ -122,7 +123,11 @@ func (x *exporter) state() State {
 func (x *exporter) run() {
 	defer x.end()
 	if x.connect() {
-		x.m.spawn(x.read)
+		x.deaf = make(chan struct{})
+		x.m.spawn(func() {
+			defer close(x.deaf)
+			x.read()
+		})
 		x.stream()
 	}
 	x.obey() // what is left to say
@@ -248,10 +253,24 @@ func (x *exporter) write(b []byte) bool {
 	x.m.stats.BytesOut.Add(int64(n))
 	if err != nil {
 		x.broken = true
+		x.lastWord()
 		x.step(Event{Kind: EvLost, Text: fmt.Sprintf("Connection lost to target node: %v", err)})
 		return false
 	}
 	return true
+}
+
+// lastWord lets the reader find, after a write has failed, what the target may have
+// said before.
+func (x *exporter) lastWord() {
+	if x.deaf == nil {
+		return
+	}
+	x.conn.SetReadDeadline(time.Now().Add(lastWords))
+	select {
+	case <-x.deaf:
+	case <-time.After(2 * lastWords): // the node stops, and read did not begin
+	}
 }
 
 // read hands the target's messages to the machine until the connection ends.
