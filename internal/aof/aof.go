@@ -109,6 +109,8 @@ type Options struct {
 	Offset func() int64
 	// Synced is called without locks whenever more is on disk. May be nil.
 	Synced func()
+	// KeyDelay slows loading down (rdb.Delay.PerKey). May be nil.
+	KeyDelay func() time.Duration
 	// LoadFunction takes a function library of a base. May be nil.
 	LoadFunction func(source []byte) error
 	// ClearFunctions removes all of them. May be nil.

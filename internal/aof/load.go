@@ -183,7 +183,7 @@ func (a *AOF) load(m *Manifest) (done func(), err error) {
 	began := time.Now()
 	dirty := a.o.Engine.Dirty()
 	defer func() { a.o.Engine.AddDirty(dirty - a.o.Engine.Dirty()) }() // loading changes nothing
-	l := &loader{a: a, settings: a.o.Settings(), progress: progress.At}
+	l := &loader{a: a, settings: a.o.Settings(), progress: progress.At, delay: rdb.Delay{PerKey: a.o.KeyDelay}}
 	done = func() { progress.Done(l.rdb) }
 	for i, f := range files {
 		l.last = true
@@ -209,6 +209,7 @@ type loader struct {
 	progress func(int64, *rdb.LoadStats) error
 	rdb      *rdb.LoadStats // of the base, if it was one
 	done     int64          // bytes of the files before
+	delay    rdb.Delay      // of commands
 	last     bool           // nothing follows this file
 }
 
@@ -254,7 +255,7 @@ func isRDB(f io.ReaderAt) bool {
 func (l *loader) base(r *rdb.Reader, name string) error {
 	e := l.a.o.Engine
 	st, err := rdb.Load(r, e.Store, &rdb.LoadOptions{
-		Limits: e.Env.Limits().Limits, NowMs: e.Now(), SkipModules: l.settings.SkipModules, AnyVersion: l.settings.AnyVersion, Function: l.a.o.LoadFunction,
+		Limits: e.Env.Limits().Limits, NowMs: e.Now(), SkipModules: l.settings.SkipModules, AnyVersion: l.settings.AnyVersion, KeyDelay: l.a.o.KeyDelay, Function: l.a.o.LoadFunction,
 		Between: func(st *rdb.LoadStats) error { return l.progress(l.done+st.Bytes, st) },
 	})
 	if err != nil {
@@ -362,6 +363,9 @@ func (c *commands) replay(p []byte) error {
 			at += int64(size)
 			if !c.s.InMulti() {
 				c.valid = at
+			}
+			if err := c.l.delay.Key(func() error { return c.l.progress(c.l.done+at, nil) }); err != nil && c.err == nil {
+				c.err = err
 			}
 		})
 		if used == 0 {

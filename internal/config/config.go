@@ -21,6 +21,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Bool is the current value of a yes/no directive.
@@ -255,6 +256,15 @@ func New() *Config {
 		c.Dir.set(dir)
 	}
 	return c
+}
+
+// LoadDelay is key-load-delay as a time for each key.
+func (c *Config) LoadDelay() time.Duration {
+	n := c.KeyLoadDelay.Get()
+	if n < 0 {
+		return time.Microsecond / time.Duration(-n)
+	}
+	return time.Duration(n) * time.Microsecond
 }
 
 // Directives returns the table, for documents and tests.

@@ -62,7 +62,7 @@ func (s *Saver) Load(keepExpired bool, done func(at *rdb.ReplInfo, expired int))
 	st, err = rdb.Load(rdb.NewReader(f), e.Store, &rdb.LoadOptions{
 		Limits: e.Env.Limits().Limits, NowMs: e.Now(), DropExpired: !keepExpired,
 		SkipModules: s.opt.Config.RDBModuleData.Get() == config.ModulesSkip,
-		AnyVersion:  s.opt.Config.RDBVersionCheck.Get() == config.VersionRelaxed, Function: s.opt.LoadFunction,
+		AnyVersion:  s.opt.Config.RDBVersionCheck.Get() == config.VersionRelaxed, KeyDelay: s.opt.Config.LoadDelay, Function: s.opt.LoadFunction,
 		Aux: func(name, value []byte) {
 			if len(name) > 0 && name[0] == '%' {
 				s.opt.Log.Info("RDB '" + string(name) + "': " + string(value))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/skeindb/skein/internal/hashslot"
 	"github.com/skeindb/skein/internal/store"
@@ -30,6 +31,10 @@ type LoadOptions struct {
 	Aux func(name, value []byte)
 	// Between runs now and then, without locks; its error ends the load.
 	Between func(s *LoadStats) error
+	// KeyDelay is Delay.PerKey.
+	KeyDelay func() time.Duration
+
+	held int // for tests, instead of maxHeld
 }
 
 // LoadStats says what was in a file.
@@ -82,8 +87,11 @@ type Progress struct {
 	Done func(s *LoadStats)
 }
 
-// betweenKeys is how many keys go by from one call of Between to the next.
-const betweenKeys = 512
+// From one call of Between to the next so many keys go by, or bytes.
+const (
+	betweenKeys  = 512
+	betweenBytes = 1 << 20
+)
 
 // Load reads one RDB from r, which nothing was read from yet, into st. The caller's
 // goroutine finds out where the records are, others decode them and put them in
@@ -105,6 +113,17 @@ func Load(r *Reader, st *store.Store, o *LoadOptions) (s LoadStats, err error) {
 		}
 	}()
 	own := recordLoader{st: st, o: o, b: Builder{Limits: o.Limits}, stats: &s}
+	last := int64(0) // where Between was called
+	between := func() error {
+		last = r.Offset()
+		if o.Between == nil {
+			return nil
+		}
+		at := s
+		at.Bytes, at.Keys = r.Offset(), s.Keys+int(p.keys.Load())
+		return o.Between(&at)
+	}
+	delay := Delay{PerKey: o.KeyDelay}
 	for n := 0; ; {
 		event, err := r.Next()
 		if err != nil {
@@ -142,18 +161,17 @@ func Load(r *Reader, st *store.Store, o *LoadOptions) (s LoadStats, err error) {
 					return s, err
 				}
 			}
-			if n++; n%betweenKeys != 0 {
+			if err := delay.Key(between); err != nil {
+				return s, err
+			}
+			if n++; n%betweenKeys != 0 && r.Offset()-last < betweenBytes {
 				break
 			}
 			if p.failed.Load() {
 				return s, nil // close tells
 			}
-			if o.Between != nil {
-				at := s
-				at.Bytes, at.Keys = r.Offset(), s.Keys+int(p.keys.Load())
-				if err := o.Between(&at); err != nil {
-					return s, err
-				}
+			if err := between(); err != nil {
+				return s, err
 			}
 		}
 	}

@@ -544,7 +544,7 @@ func TestModuleDataRefused(t *testing.T) {
 	idAt := len(value)
 	value = append(append(value, id...), 5, 2, '{', '}', 0)
 	big := AppendKey(bytes.Clone(good), &Key{Name: []byte("big"), IdleSec: NoIdle, Freq: NoFreq}, TypeModule, false)
-	big = append(AppendString(append(big, append(bytes.Clone(id), 5)...), bytes.Repeat([]byte("x"), maxHeld+1), false), 0)
+	big = append(AppendString(append(big, append(bytes.Clone(id), 5)...), bytes.Repeat([]byte("x"), testHeld+1), false), 0)
 	end := []byte{opEOF, 0, 0, 0, 0, 0, 0, 0, 0}
 	for name, tt := range map[string]struct {
 		file []byte
@@ -556,7 +556,7 @@ func TestModuleDataRefused(t *testing.T) {
 		"big value":            {big, `key "big" of database 3: value: of module type ReJSON-RL version 3: `, "1 keys"},
 	} {
 		file := append(tt.file, end...)
-		_, err := Load(NewReader(bytes.NewReader(file)), newStore(t), &LoadOptions{Limits: DefaultLimits()})
+		_, err := Load(NewReader(bytes.NewReader(file)), newStore(t), &LoadOptions{Limits: DefaultLimits(), held: testHeld})
 		var fe *FormatError
 		if !errors.Is(err, ErrModuleData) || !errors.As(err, &fe) || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), "rdb-module-data") {
 			t.Errorf("%s: error %v, want one with %q", name, err, tt.want)

@@ -19,11 +19,12 @@ import (
 //	worker A  sum, decode, put in: block 1, then 3
 //	worker B                       block 2, then 4
 //
-// The checksum is joined from those of the blocks. A record that does not fit
-// maxHeld is read by the reader itself, so that no value is held whole; so is one
-// that the reader finds damaged, for the error to be that of reading it. Any error
-// of a worker belongs to a record before the place where the reader is, and of
-// several the first in the file counts.
+// The checksum is joined from those of the blocks. A big collection has a block to
+// itself, and of such blocks the workers have at most bigRoom bytes at a time. A
+// record that does not fit maxHeld is read by the reader itself, so that no value of
+// any size is held whole; so is one that the reader finds damaged, for the error to
+// be that of reading it. Any error of a worker belongs to a record before the place
+// where the reader is, and of several the first in the file counts.
 //
 // The design before this decoded in one goroutine: half of its time went to cache
 // misses of the index, a quarter to the kernel's clearing of new pages, and both
@@ -32,7 +33,8 @@ import (
 // is too small for half of the slots.
 const (
 	blockSize  = 128 << 10 // of input: with its records it fits a core's cache
-	maxHeld    = 2 << 20   // longest record for a worker
+	maxHeld    = 32 << 20  // longest record for a worker: a collection of about a million
+	bigRoom    = 64 << 20  // of blocks longer than blockSize that wait or are worked on
 	maxWorkers = 8         // about as many as one reader keeps busy
 	groupSize  = 64        // records touched ahead together, at most store.MaxTouch
 )
@@ -72,6 +74,7 @@ type pipeline struct {
 	st      *store.Store
 	o       *LoadOptions
 	src     *source
+	maxHeld int
 	records []extent // of the block that is being read
 
 	crc  uint64 // of the input before sums
@@ -79,6 +82,8 @@ type pipeline struct {
 
 	work    chan *block    // holds one: in flight are that, the workers' and the reader's
 	free    chan *block    // blocks to use again
+	big     atomic.Int64   // bytes of blocks longer than blockSize that are handed over
+	room    chan struct{}  // told when big has fallen
 	pending sync.WaitGroup // blocks handed over
 	workers sync.WaitGroup
 	loaders []*worker // each its goroutine's until workers is waited for
@@ -92,7 +97,10 @@ type pipeline struct {
 
 // newPipeline starts the workers and makes s feed them. close ends them.
 func newPipeline(s *source, st *store.Store, o *LoadOptions) *pipeline {
-	p := &pipeline{st: st, o: o, src: s, work: make(chan *block, 1)}
+	p := &pipeline{st: st, o: o, src: s, maxHeld: maxHeld, work: make(chan *block, 1), room: make(chan struct{}, 1)}
+	if o.held > 0 {
+		p.maxHeld = o.held
+	}
 	n := min(runtime.GOMAXPROCS(0), maxWorkers)
 	p.free = make(chan *block, n+2)
 	for range n {
@@ -158,7 +166,7 @@ func (p *pipeline) hand(from int, kept bool) (used *block) {
 	if !s.checksum {
 		sum = nil
 	}
-	if len(s.buf) > maxHeld { // part of a big value: not another one beside it
+	if len(s.buf) > p.maxHeld { // part of a big value: not another one beside it
 		p.sums = append(p.sums, &blockSum{crc: CRC64(0, sum), n: int64(len(sum))})
 		p.sums[len(p.sums)-1].done.Store(true)
 		sum = nil
@@ -170,6 +178,12 @@ func (p *pipeline) hand(from int, kept bool) (used *block) {
 		p.join()
 		p.sums = append(p.sums, b.crc)
 		p.pending.Add(1)
+		if n := b.bigBytes(); n > 0 {
+			for p.big.Load() > 0 && p.big.Load()+n > bigRoom {
+				<-p.room
+			}
+			p.big.Add(n)
+		}
 		p.work <- b
 	}
 	select {
@@ -177,6 +191,14 @@ func (p *pipeline) hand(from int, kept bool) (used *block) {
 	default:
 	}
 	return used
+}
+
+// bigBytes is what a block counts in pipeline.big.
+func (b *block) bigBytes() int64 {
+	if len(b.buf) > blockSize {
+		return int64(len(b.buf))
+	}
+	return 0
 }
 
 // join takes the checksums of the first blocks into crc, as far as they are done.
@@ -243,6 +265,13 @@ func (w *worker) run() {
 		}
 		p.keys.Add(int64(w.mine.Keys - keys))
 		p.pending.Done()
+		if n := b.bigBytes(); n > 0 {
+			p.big.Add(-n)
+			select {
+			case p.room <- struct{}{}:
+			default:
+			}
+		}
 		if !b.kept && len(b.buf) == blockSize {
 			select {
 			case p.free <- b:

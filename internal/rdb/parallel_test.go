@@ -28,6 +28,9 @@ func TestCRCJoin(t *testing.T) {
 	}
 }
 
+// testHeld is the longest record for a worker, in tests.
+const testHeld = 2 << 20
+
 // manyBlocks is a file of n keys of all kinds; if big, a few of them are too big for
 // a block, and two for a worker.
 func manyBlocks(t testing.TB, n int, big bool) []byte {
@@ -53,7 +56,7 @@ func manyBlocks(t testing.TB, n int, big bool) []byte {
 		case third:
 			size = blockSize / 10
 		case half:
-			size = maxHeld / 18 // 20 bytes each
+			size = testHeld / 18 // 20 bytes each
 		}
 		str := func(dst []byte, _ int) []byte {
 			return AppendString(dst, bytes.Repeat([]byte{byte('a' + i%26)}, rnd.IntN(50)), i%2 == 0)
@@ -62,7 +65,7 @@ func manyBlocks(t testing.TB, n int, big bool) []byte {
 		var p []byte
 		switch {
 		case i == quarter:
-			p = AppendString([]byte{byte(TypeString)}, bytes.Repeat([]byte("long "), maxHeld/4), false)
+			p = AppendString([]byte{byte(TypeString)}, bytes.Repeat([]byte("long "), testHeld/4), false)
 		case i%5 == 0:
 			p = plainBody(TypeList, 1+size, str)
 		case i%5 == 1:
@@ -128,7 +131,7 @@ func TestLoadBlocks(t *testing.T) {
 		empty := st.Heap.Used()
 		called, last := 0, LoadStats{}
 		r := NewReader(in)
-		s, err := Load(r, st, &LoadOptions{Limits: DefaultLimits(), Between: func(s *LoadStats) error {
+		s, err := Load(r, st, &LoadOptions{Limits: DefaultLimits(), held: testHeld, Between: func(s *LoadStats) error {
 			if called++; s.Keys < last.Keys || s.Bytes <= last.Bytes {
 				t.Errorf("%s: progress went from %d keys, %d bytes to %d, %d", name, last.Keys, last.Bytes, s.Keys, s.Bytes)
 			}
@@ -248,6 +251,9 @@ func FuzzLoad(f *testing.F) {
 				e, err := r.Next()
 				if err != nil || e == EventEnd {
 					return s.Keys, err
+				}
+				if e == EventModuleAux {
+					return s.Keys, moduleRefused(r.moduleAt, "", 0)
 				}
 				if e == EventDB && r.DB() >= 2 {
 					return s.Keys, ErrCorrupt

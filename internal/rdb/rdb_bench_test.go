@@ -22,6 +22,28 @@ func benchFile() []byte {
 	return file.Bytes()
 }
 
+// benchBig is 12 collections of 300,000 elements each, of a few megabytes.
+func benchBig() []byte {
+	var file bytes.Buffer
+	w := NewWriter(&file, WriterOptions{Checksum: true})
+	for i := range 12 {
+		t := []Type{TypeHash, TypeSet, TypeZSet}[i%3]
+		body := AppendLen(nil, 300_000)
+		for j := range 300_000 {
+			body = AppendString(body, fmt.Appendf(nil, "member:%08d", j), false)
+			switch t {
+			case TypeHash:
+				body = AppendString(body, []byte("value of some length"), false)
+			case TypeZSet:
+				body = AppendDouble(body, float64(j))
+			}
+		}
+		w.Key(&Key{Name: fmt.Appendf(nil, "big:%d", i), IdleSec: NoIdle, Freq: NoFreq}, t, body)
+	}
+	w.Close()
+	return file.Bytes()
+}
+
 func benchStore(b *testing.B) *store.Store {
 	h, err := mem.New(mem.Options{Reserve: 1 << 30})
 	if err != nil {
@@ -32,8 +54,10 @@ func benchStore(b *testing.B) *store.Store {
 	return st
 }
 
-func BenchmarkLoad(b *testing.B) {
-	file := benchFile()
+func BenchmarkLoad(b *testing.B)    { benchmarkLoad(b, benchFile()) }
+func BenchmarkLoadBig(b *testing.B) { benchmarkLoad(b, benchBig()) }
+
+func benchmarkLoad(b *testing.B, file []byte) {
 	st := benchStore(b)
 	b.SetBytes(int64(len(file)))
 	b.ReportAllocs()

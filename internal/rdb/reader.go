@@ -220,6 +220,9 @@ func (r *Reader) pass(t Type) bool {
 	s.held = -1
 	if s.err == nil {
 		s.pipe.add(at, s.r, &r.key)
+		if s.r-at > blockSize {
+			s.slide(0) // to a worker at once, with a block to itself
+		}
 		return true
 	}
 	if errors.Is(s.err, errHeld) || errors.Is(s.err, ErrCorrupt) || errors.Is(s.err, io.ErrUnexpectedEOF) {

@@ -117,7 +117,7 @@ func (s *source) fill(n int) bool {
 	}
 	for empty := 0; s.w-s.r < n; {
 		if s.w == len(s.buf) {
-			if s.held >= 0 && len(s.buf) >= maxHeld {
+			if s.held >= 0 && len(s.buf) >= s.pipe.maxHeld {
 				s.fail(errHeld)
 				return false
 			}
@@ -129,7 +129,11 @@ func (s *source) fill(n int) bool {
 			copy(grown, s.buf)
 			s.buf = grown
 		}
-		got, err := s.src.Read(s.buf[s.w:])
+		end := len(s.buf)
+		if s.pipe != nil { // a big buffer is for one record, not for what is behind it
+			end = min(end, max(s.w+blockSize, s.r+n))
+		}
+		got, err := s.src.Read(s.buf[s.w:end])
 		s.w += got
 		if s.w-s.r >= n {
 			return true

@@ -192,6 +192,7 @@ func (l *link) load(body io.Reader) (rdb.LoadStats, []byte, error) {
 		SkipModules: r.o.Settings().SkipModules,
 		AnyVersion:  r.o.Settings().AnyVersion,
 		Function:    r.o.LoadFunction,
+		KeyDelay:    r.o.KeyDelay,
 		Between: func(s *rdb.LoadStats) error {
 			l.f.loadedKeys.Store(int64(s.Keys))
 			if progress.At != nil {

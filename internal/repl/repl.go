@@ -104,6 +104,7 @@ type Options struct {
 	Functions      func() [][]byte
 	ClearFunctions func()
 	LoadFunction   func(source []byte) error
+	KeyDelay       func() time.Duration // slows loading down (rdb.Delay.PerKey); may be nil
 
 	// SlotStates returns the open slots of a primary as a full sync carries them;
 	// LoadSlotStates takes those of the primary, "" if it named none. May be nil.

@@ -29,7 +29,7 @@ func (s *Server) newAOF() {
 			return s.saver.Snapshot(ctx, w, persist.SnapshotOptions{Compress: compress, Checksum: c.RDBChecksum.Get(), AOFBase: true,
 				BeforeCut: cut.Before, AtCut: cut.At, AfterCut: cut.After})
 		},
-		LoadFunction: s.functions.LoadFile, ClearFunctions: s.functions.Clear,
+		KeyDelay: s.Config.LoadDelay, LoadFunction: s.functions.LoadFile, ClearFunctions: s.functions.Clear,
 		Loading: s.saver.Loading, Saving: s.saver.Running, Offset: s.repl.Offset, Synced: s.repl.Synced,
 	})
 	s.engine.EndTurn = func(by *engine.Session, wrote bool) bool {

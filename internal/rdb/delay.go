@@ -1,0 +1,34 @@
+package rdb
+
+import "time"
+
+// Delay slows a load down by a time for each key (key-load-delay), so that those who
+// test what a loading server does have one for as long as they need.
+type Delay struct {
+	PerKey func() time.Duration // may change during the load; nil: none
+
+	owed time.Duration
+}
+
+// Key is called for each key. It sleeps when enough has come together for a sleep to
+// be exact, and calls between meanwhile, whose error it returns.
+func (d *Delay) Key(between func() error) error {
+	if d.PerKey == nil {
+		return nil
+	}
+	per := d.PerKey()
+	if per <= 0 {
+		d.owed = 0
+		return nil
+	}
+	d.owed += per
+	for d.owed >= time.Millisecond && d.PerKey() > 0 { // set to 0 it ends at once
+		step := min(d.owed, 50*time.Millisecond)
+		time.Sleep(step)
+		d.owed -= step
+		if err := between(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
