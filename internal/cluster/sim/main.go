@@ -28,6 +28,7 @@ func Main(args []string, stdout io.Writer) int {
 	seeds := fs.String("seeds", "1..100", "seeds to run, A or A..B")
 	faultList := fs.String("faults", "", "comma list of faults that may strike (default all but those an operator must mend; all; none)")
 	faultTime := fs.Duration("fault-time", 0, "how long faults strike (default 10 node timeouts)")
+	refused := fs.Bool("refused", false, "cluster-crash-detection refused in all worlds, not in a third of them")
 	traceName := fs.String("trace", "", "file for what happened; with one seed only")
 	jobs := fs.Int("jobs", runtime.GOMAXPROCS(0), "worlds at the same time")
 	story := fs.String("scenario", "", "file of a scenario to run instead")
@@ -55,7 +56,7 @@ func Main(args []string, stdout io.Writer) int {
 		}
 		return 0
 	}
-	opt := Options{Nodes: *nodes, FaultTime: cluster.Millis(faultTime.Milliseconds()), Messages: *verbose}
+	opt := Options{Nodes: *nodes, FaultTime: cluster.Millis(faultTime.Milliseconds()), Messages: *verbose, Refused: *refused}
 	first, last, err := parseSeeds(*seeds)
 	switch {
 	case *faultList == "all":
@@ -89,7 +90,7 @@ func Main(args []string, stdout io.Writer) int {
 		fmt.Fprintln(stdout, err)
 		return 2
 	}
-	c := campaign{opt: opt, out: stdout, verbose: *verbose, replay: replay(*nodes, *faultList, *faultTime)}
+	c := campaign{opt: opt, out: stdout, verbose: *verbose, replay: replay(*nodes, *faultList, *faultTime, *refused)}
 	return c.run(first, last, *jobs)
 }
 
@@ -131,13 +132,16 @@ func parseSeeds(s string) (first, last uint64, err error) {
 }
 
 // replay is the command that repeats a seed, up to its number.
-func replay(nodes int, faults string, faultTime time.Duration) string {
+func replay(nodes int, faults string, faultTime time.Duration, refused bool) string {
 	s := fmt.Sprintf("skein sim --nodes %d", nodes)
 	if faults != "" {
 		s += " --faults " + faults
 	}
 	if faultTime > 0 {
 		s += fmt.Sprintf(" --fault-time %v", faultTime)
+	}
+	if refused {
+		s += " --refused"
 	}
 	return s + " --trace sim.trace --seeds "
 }

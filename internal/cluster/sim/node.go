@@ -69,7 +69,7 @@ const (
 type disk struct {
 	synced *cluster.NodesConf
 	newest *cluster.NodesConf
-	unused *cluster.NodesConf
+	unused []*cluster.NodesConf // for their memory
 	// between are versions between the two; of many some are left out.
 	between []*cluster.NodesConf
 }
@@ -105,14 +105,18 @@ func (d *disk) crash(intn func(int) int) {
 
 // spare keeps a version that nobody can come back to, for its memory.
 func (d *disk) spare(c *cluster.NodesConf) {
-	if c != nil {
-		d.unused = c
+	if c != nil && len(d.unused) < 4 {
+		d.unused = append(d.unused, c)
 	}
 }
 
 func (d *disk) takeSpare() *cluster.NodesConf {
-	c := d.unused
-	d.unused = nil
+	k := len(d.unused) - 1
+	if k < 0 {
+		return nil
+	}
+	c := d.unused[k]
+	d.unused = d.unused[:k]
 	return c
 }
 
@@ -150,6 +154,7 @@ func (n *node) start() {
 			return
 		}
 		conf = parsed
+		n.w.shareSets(conf)
 		n.disk.synced = conf // a reboot starts from what it read
 		n.disk.newest = conf
 		n.disk.between = nil
@@ -173,6 +178,24 @@ func (n *node) start() {
 		n.w.checker.started(n, conf)
 	}
 	n.tickAt(n.w.now + n.w.between(0, 100*ms))
+}
+
+// shareSets makes all processes of a world share the slot sets that they read
+// from their files, as those that read them in messages do: with thousands of
+// nodes they would fill the memory.
+func (w *World) shareSets(conf *cluster.NodesConf) {
+	for i := range conf.Nodes {
+		cn := &conf.Nodes[i]
+		if cn.Slots == nil {
+			continue
+		}
+		k := w.ids.of(&cn.ID)
+		if c := w.sets.of(k); c.heard && c.slots.Equal(cn.Slots) {
+			cn.Slots = c.slots
+		} else {
+			w.sets.set(k, cn.Slots)
+		}
+	}
 }
 
 func (n *node) tickAt(at int64) {

@@ -66,4 +66,13 @@ func TestReport(t *testing.T) {
 	if err != nil || !strings.Contains(string(md), "| 10 | 20 |") {
 		t.Errorf("%v\n%s", err, md)
 	}
+	if err := Report(dir, []int{20}, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	both, err := os.ReadFile(filepath.Join(dir, "sim-report.md"))
+	_, old, _ := strings.Cut(string(md), "| 10 | 20 |")
+	old, _, _ = strings.Cut(old, "\n")
+	if err != nil || !strings.Contains(string(both), "| 10 | 20 |"+old+"\n| 20 | 20 |") {
+		t.Errorf("another size was measured: %v\n%s", err, both)
+	}
 }

@@ -17,7 +17,7 @@ func seeds(t *testing.T, opt Options, first, last uint64) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			if r := Run(seed, opt); r.Err != nil {
-				t.Errorf("%v\nreplay: %s%d", r.Err, replay(opt.Nodes, strings.Join(opt.Faults, ","), 0), seed)
+				t.Errorf("%v\nreplay: %s%d", r.Err, replay(opt.Nodes, strings.Join(opt.Faults, ","), 0, opt.Refused), seed)
 			}
 		})
 	}
@@ -28,6 +28,12 @@ func seeds(t *testing.T, opt Options, first, last uint64) {
 func TestSmallClusters(t *testing.T) { seeds(t, Options{Nodes: 6}, 1, few(60)) }
 func TestMediumClusters(t *testing.T) {
 	seeds(t, Options{Nodes: 13, Faults: append(DefaultFaults(), "takeover", "takeslots", "setslot", "replicate")}, 1, few(24))
+}
+
+// With crash detection a refused connection is evidence, and FAIL comes in half a
+// second: every world has it here, a third of them elsewhere.
+func TestCrashDetection(t *testing.T) {
+	seeds(t, Options{Nodes: 13, Refused: true, Faults: []string{"kill", "power", "reset", "isolate", "pause"}}, 1, few(16))
 }
 func TestFiftyNodes(t *testing.T) { seeds(t, Options{Nodes: 50}, 1, few(4)) }
 
@@ -395,9 +401,9 @@ func TestCommand(t *testing.T) {
 		t.Errorf("with a trace: %d, %s", code, out)
 	}
 	var out bytes.Buffer
-	c := campaign{out: &out, replay: replay(8, "kill", 0)}
+	c := campaign{out: &out, replay: replay(8, "kill", 0, true)}
 	c.report(Result{Seed: 17, Err: fmt.Errorf("invariant 4 broken")})
-	if want := "replay: skein sim --nodes 8 --faults kill --trace sim.trace --seeds 17\n"; !strings.Contains(out.String(), want) || c.failed != 1 {
+	if want := "replay: skein sim --nodes 8 --faults kill --refused --trace sim.trace --seeds 17\n"; !strings.Contains(out.String(), want) || c.failed != 1 {
 		t.Errorf("a failed seed prints %q, want %q", out.String(), want)
 	}
 }

@@ -28,8 +28,10 @@ type Options struct {
 	Faults []string // names of faults that may strike; nil = DefaultFaults
 	// FaultTime is how long faults strike, 0 = chosen by the seed.
 	FaultTime cluster.Millis
-	Trace     io.Writer // what happened, a line an event; nil = none
-	Messages  bool      // trace every message too
+	// Refused sets cluster-crash-detection refused in all worlds, not in a third.
+	Refused  bool
+	Trace    io.Writer // what happened, a line an event; nil = none
+	Messages bool      // trace every message too
 }
 
 // Result is what one world came to.
@@ -64,6 +66,7 @@ type World struct {
 	nodes []*node
 	byIP  map[string]*node
 	ids   ids
+	sets  claims // what was last read from a nodes.conf
 
 	net     network
 	faults  faults
@@ -137,7 +140,7 @@ func newWorld(seed uint64, opt Options) *World {
 	if w.chance(6) {
 		w.cfg.ReplicaValidityFactor = int64(w.rnd.IntN(2))
 	}
-	if w.chance(3) {
+	if w.chance(3) || opt.Refused {
 		w.cfg.CrashDetection = true
 		w.cfg.RefusedPeriod = cluster.Millis(w.rnd.IntN(600))
 	}
