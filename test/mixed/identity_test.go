@@ -194,6 +194,7 @@ func (r *roster) agreed(when string) {
 // away, after a restart of each node by SIGTERM and by SIGKILL, after a failover,
 // and after a node was reset and met again.
 func TestMixedIdentity(t *testing.T) {
+	t.Parallel()
 	forEach(t, func(t *testing.T, k proc.Real) {
 		skein, real := proc.Skein(t), k.Program(t)
 		c := proc.FormShardsOf(t, []proc.Shard{{Primary: skein, Replicas: []proc.Program{real}}, {Primary: real, Replicas: []proc.Program{skein}}},

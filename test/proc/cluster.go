@@ -75,6 +75,7 @@ type Peer struct {
 	Port    int
 	Flags   []string
 	Primary string // id, "-" for a primary
+	Epoch   uint64 // configEpoch, of a replica that of its primary
 	Link    bool
 	Slots   []string
 }
@@ -124,7 +125,8 @@ func (n *Node) Peers() ([]Peer, error) {
 		if err != nil {
 			return nil, fmt.Errorf("CLUSTER NODES: line %q: %w", line, err)
 		}
-		peers = append(peers, Peer{ID: f[0], Port: port, Flags: strings.Split(f[2], ","), Primary: f[3], Link: f[7] == "connected", Slots: f[8:]})
+		epoch, _ := strconv.ParseUint(f[6], 10, 64)
+		peers = append(peers, Peer{ID: f[0], Port: port, Flags: strings.Split(f[2], ","), Primary: f[3], Epoch: epoch, Link: f[7] == "connected", Slots: f[8:]})
 	}
 	return peers, nil
 }
