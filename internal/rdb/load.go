@@ -34,7 +34,8 @@ type LoadOptions struct {
 	// KeyDelay is Delay.PerKey.
 	KeyDelay func() time.Duration
 
-	held int // for tests, instead of maxHeld
+	held int   // for tests, instead of maxHeld
+	room int64 // likewise, of bigRoom
 }
 
 // LoadStats says what was in a file.

@@ -75,6 +75,7 @@ type pipeline struct {
 	o       *LoadOptions
 	src     *source
 	maxHeld int
+	bigRoom int64
 	records []extent // of the block that is being read
 
 	crc  uint64 // of the input before sums
@@ -97,9 +98,12 @@ type pipeline struct {
 
 // newPipeline starts the workers and makes s feed them. close ends them.
 func newPipeline(s *source, st *store.Store, o *LoadOptions) *pipeline {
-	p := &pipeline{st: st, o: o, src: s, maxHeld: maxHeld, work: make(chan *block, 1), room: make(chan struct{}, 1)}
+	p := &pipeline{st: st, o: o, src: s, maxHeld: maxHeld, bigRoom: bigRoom, work: make(chan *block, 1), room: make(chan struct{}, 1)}
 	if o.held > 0 {
 		p.maxHeld = o.held
+	}
+	if o.room > 0 {
+		p.bigRoom = o.room
 	}
 	n := min(runtime.GOMAXPROCS(0), maxWorkers)
 	p.free = make(chan *block, n+2)
@@ -179,7 +183,7 @@ func (p *pipeline) hand(from int, kept bool) (used *block) {
 		p.sums = append(p.sums, b.crc)
 		p.pending.Add(1)
 		if n := b.bigBytes(); n > 0 {
-			for p.big.Load() > 0 && p.big.Load()+n > bigRoom {
+			for p.big.Load() > 0 && p.big.Load()+n > p.bigRoom {
 				<-p.room
 			}
 			p.big.Add(n)

@@ -169,6 +169,29 @@ func TestLoadBlocks(t *testing.T) {
 	}
 }
 
+// Big values go on one by one where there is no room for more.
+func TestLoadBigInTurn(t *testing.T) {
+	f := AppendHeader(nil, 10)
+	const n = 60
+	for i := range n {
+		f = AppendKey(f, &Key{Name: fmt.Appendf(nil, "big:%d", i), IdleSec: NoIdle, Freq: NoFreq}, TypeList, false)
+		p := plainBody(TypeList, blockSize/20*(1+i%3), func(dst []byte, j int) []byte {
+			return AppendString(dst, fmt.Appendf(nil, "element %020d", i*j), false)
+		})
+		f = append(f, p[1:len(p)-footerLen]...)
+		f = AppendKey(f, &Key{Name: fmt.Appendf(nil, "small:%d", i), IdleSec: NoIdle, Freq: NoFreq}, TypeString, false)
+		f = append(f, 1, 'v')
+	}
+	f = ended(f)
+	for _, room := range []int64{1, 600 << 10, bigRoom} {
+		st := newStore(t)
+		s, err := Load(NewReader(trickle{bytes.NewReader(f), rand.New(rand.NewPCG(7, uint64(room)))}), st, &LoadOptions{Limits: DefaultLimits(), room: room})
+		if err != nil || s.Keys != 2*n {
+			t.Errorf("room %d: %d keys, %v", room, s.Keys, err)
+		}
+	}
+}
+
 // Of a damaged file the first error counts, with its offset, whoever meets it and
 // whatever stands behind it; a load can be given up at any time.
 func TestLoadBlocksDamaged(t *testing.T) {
