@@ -55,7 +55,8 @@ func (s *Server) newBus() error {
 	return nil
 }
 
-// moveReplicas are the replicas on both sides of a MIGRATE.
+// moveReplicas are the replicas on both sides of a MIGRATE, and of a node that
+// takes over slots.
 type moveReplicas struct{ s *Server }
 
 func (m moveReplicas) on() bool {
@@ -76,7 +77,7 @@ func (m moveReplicas) Await(off int64, limit time.Duration) {
 	}
 	need := func() int { return min(m.s.repl.Online(), m.s.bus.OwnLiveReplicas()) }
 	if !m.s.repl.Await(off, limit, need) {
-		m.s.Log.Warn("Replicas have not acknowledged in time that keys were moved away", "offset", off, "online", m.s.repl.Online())
+		m.s.Log.Warn("Replicas have not acknowledged in time that keys were moved", "offset", off, "online", m.s.repl.Online())
 	}
 }
 

@@ -32,7 +32,8 @@ func (s *Server) newMover() {
 			}
 			return t, nil
 		},
-		Announce: func(cmd []byte) { s.repl.Log().AppendControl(cmd) },
+		AwaitReplicas: func(limit time.Duration) { moveReplicas{s}.Await(s.repl.Log().Offset(), limit) },
+		Announce:      func(cmd []byte) { s.repl.Log().AppendControl(cmd) },
 	})
 }
 

@@ -27,9 +27,9 @@
 //	  | RESTORE, effects, ACK n ...      ------>  | runs them, logs them
 //	  |  <------------------------------ ACK n    | how far it is
 //	  | SNAPSHOT-EOF                     ------>  |
-//	  |  <---------------------- REQUEST-PAUSE    |
+//	  |  <---------------------- REQUEST-PAUSE    | once its replicas have everything
 //	  | (writes wait) rest, PAUSED       ------>  |
-//	  |  <------------------- REQUEST-FAILOVER    |
+//	  |  <------------------- REQUEST-FAILOVER    | likewise, but for 25 ms at most
 //	  | FAILOVER-GRANTED                 ------>  | takes the slots: claim on the bus
 //
 // Whatever fails before the grant leaves the source the owner, and the target

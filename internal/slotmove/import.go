@@ -4,6 +4,8 @@ package slotmove
 //
 //   - The slots are taken only after FAILOVER-GRANTED, which came within GrantTTL
 //     of the request, and after nothing else had ended the job.
+//   - They are taken when the target's replicas have the data, within limits: else a
+//     target that died just then would take along what the source's replicas had.
 //   - A job that ends otherwise deletes what it received, once nothing of its
 //     connection runs any more, and only then is over.
 type Import struct {
@@ -12,6 +14,7 @@ type Import struct {
 
 	closed  bool  // nothing of the connection runs any more
 	taking  bool  // the claim is being made
+	asks    *Msg  // what the source is asked once the replicas have everything
 	askedAt int64 // Mono of REQUEST-FAILOVER
 	heard   int64 // Mono of the last message
 	outcome State // after cleaning up
@@ -28,6 +31,20 @@ func (i *Import) become(t Times, s State) { i.State, i.Updated = s, t.Wall }
 
 // Taking reports whether the slots are about to be taken, which nothing stops.
 func (i *Import) Taking() bool { return i.taking }
+
+// ReplicaWait is how long ActReplicas waits.
+func (i *Import) ReplicaWait() int64 {
+	if i.asks != nil && i.asks.Kind == MsgPause {
+		return i.lim.Replicas
+	}
+	return i.lim.PausedReplicas // the source's writers wait
+}
+
+// await asks the source for m once the replicas have everything.
+func (i *Import) await(m Kind) []Action {
+	i.asks = &Msg{Kind: m}
+	return []Action{{Kind: ActReplicas}}
+}
 
 // giveUp ends a job without the slots.
 func (i *Import) giveUp(t Times, s State, why string) (acts []Action) {
@@ -91,6 +108,16 @@ func (i *Import) Step(t Times, ev Event) []Action {
 		case i.State == FailoverRequested && t.Mono-i.askedAt > i.lim.GrantTTL:
 			return i.giveUp(t, Failed, "Source node did not grant the failover in time")
 		}
+	case EvReplicated:
+		m := i.asks
+		if i.asks = nil; m == nil {
+			break
+		}
+		if m.Kind == MsgFailover {
+			i.become(t, FailoverRequested)
+			i.askedAt = t.Mono
+		}
+		return []Action{{ActSend, m}}
 	case EvMsg:
 		return i.message(t, ev.Msg)
 	}
@@ -108,13 +135,11 @@ func (i *Import) message(t Times, m *Msg) []Action {
 	case MsgEOF:
 		if i.State == ReceivingSnapshot {
 			i.become(t, WaitingForPaused)
-			return []Action{{ActSend, &Msg{Kind: MsgPause}}}
+			return i.await(MsgPause)
 		}
 	case MsgPaused:
-		if i.State == WaitingForPaused {
-			i.become(t, FailoverRequested)
-			i.askedAt = t.Mono
-			return []Action{{ActSend, &Msg{Kind: MsgFailover}}}
+		if i.State == WaitingForPaused && i.asks == nil {
+			return i.await(MsgFailover)
 		}
 	case MsgGranted:
 		if i.State == FailoverRequested {

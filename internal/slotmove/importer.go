@@ -2,6 +2,7 @@ package slotmove
 
 import (
 	"strconv"
+	"time"
 
 	"github.com/skeindb/skein/internal/command"
 	"github.com/skeindb/skein/internal/engine"
@@ -41,6 +42,7 @@ func (i *importer) step(ev Event) {
 	limit := m.o.Settings().LogLen
 	m.mu.Lock()
 	acts := i.i.Step(m.now(), ev)
+	wait := time.Duration(i.i.ReplicaWait()) * time.Millisecond
 	var over *Job
 	if len(acts) > 0 && i.i.State.Final() {
 		j := i.i.Job
@@ -60,6 +62,11 @@ func (i *importer) step(ev Event) {
 			i.conn.Push(a.Msg.Append(nil))
 		case ActHangUp:
 			i.s.EndImport()
+		case ActReplicas:
+			m.spawn(func() {
+				m.o.AwaitReplicas(wait)
+				i.step(Event{Kind: EvReplicated})
+			})
 		case ActTake:
 			m.spawn(i.take)
 		case ActShow:

@@ -29,7 +29,7 @@ func job() Job { return Job{Name: jobN, Slots: someSlots(1, 2), Source: nodeA, T
 
 // say writes actions on one line.
 func say(acts []Action) string {
-	names := [...]string{"send", "freeze", "thaw", "hangup", "probe", "take", "show", "clean", "announce"}
+	names := [...]string{"send", "freeze", "thaw", "hangup", "probe", "take", "show", "clean", "announce", "replicas"}
 	var out []string
 	for _, a := range acts {
 		s := names[a.Kind]
@@ -91,9 +91,13 @@ func TestGoodWay(t *testing.T) {
 	}{
 		{msg(MsgAck), "send ACK", "receiving-snapshot"},
 		{Event{Kind: EvOwner, Owner: OwnedBySource}, "", "receiving-snapshot"},
-		{msg(MsgEOF), "send REQUEST-PAUSE", "waiting-for-paused"},
+		{msg(MsgEOF), "replicas", "waiting-for-paused"},
 		{msg(MsgAck), "send ACK", "waiting-for-paused"},
-		{msg(MsgPaused), "send REQUEST-FAILOVER", "failover-requested"},
+		{Event{Kind: EvReplicated}, "send REQUEST-PAUSE", "waiting-for-paused"},
+		{msg(MsgAck), "send ACK", "waiting-for-paused"},
+		{msg(MsgPaused), "replicas", "waiting-for-paused"},
+		{Event{Kind: EvReplicated}, "send REQUEST-FAILOVER", "failover-requested"},
+		{Event{Kind: EvReplicated}, "", "failover-requested"},
 		{msg(MsgGranted), "take", "failover-granted"},
 		{Event{Kind: EvCancel}, "", "failover-granted"},
 		{Event{Kind: EvClosed}, "", "failover-granted"},
@@ -167,6 +171,7 @@ func TestFaultsInEachState(t *testing.T) {
 			for _, k := range []Kind{MsgAck, MsgEOF, MsgPaused} {
 				if i.State != s {
 					i.Step(at(1), msg(k))
+					i.Step(at(1), Event{Kind: EvReplicated}) // nothing waits after MsgAck
 				}
 			}
 			if name == "message of a target" {
@@ -234,6 +239,7 @@ type world struct {
 	owner            Owner
 	claimAt          int64 // the source hears of the claim; 0: there is none
 	takeAt           int64
+	replicasAt       int64 // ActReplicas is over
 	frozen           bool
 	resumed          bool // writes went on after a freeze, the source being the owner by its own view
 	probeAt          int64
@@ -313,6 +319,8 @@ func (w *world) stepI(ev Event) {
 		case ActHangUp:
 			w.put(&w.toX, packet{end: true})
 			w.closeAt = w.now + w.delay()
+		case ActReplicas:
+			w.replicasAt = w.now + 1 + min(w.delay(), w.i.ReplicaWait())
 		case ActTake:
 			w.takeAt = w.now + w.delay()
 		case ActShow:
@@ -390,6 +398,9 @@ func (w *world) run() error {
 		}
 		if due(&w.closeAt, w.now) {
 			w.stepI(Event{Kind: EvClosed})
+		}
+		if due(&w.replicasAt, w.now) {
+			w.stepI(Event{Kind: EvReplicated})
 		}
 		if due(&w.takeAt, w.now) {
 			w.take()

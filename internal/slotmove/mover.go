@@ -68,6 +68,9 @@ type Options struct {
 	// OpenTail makes a cut of the data, calls begin there, and returns a reader of
 	// the effects that come after it.
 	OpenTail func(begin func() error) (Tail, error)
+	// AwaitReplicas returns when this node's replicas have all that is in the stream
+	// now, or when the time is over.
+	AwaitReplicas func(limit time.Duration)
 	// Announce puts a command that belongs to no key into the stream to replicas.
 	Announce func(cmd []byte)
 }

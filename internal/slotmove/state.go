@@ -78,11 +78,16 @@ type Limits struct {
 	Hold      int64 // after granting, the source waits at most so long to learn the outcome
 	PauseLag  int64 // writes are stopped when no more than this is outstanding
 	ProbeEach int64 // time between two probes
+
+	// The target waits at most so long for its replicas to have what it received,
+	// before it lets the source stop writes, and once more when they have stopped.
+	Replicas, PausedReplicas int64
 }
 
 // limits for a silence and a node timeout.
 func limits(silence, nodeTimeout int64) Limits {
-	return Limits{Silence: silence, Pause: 1000, GrantTTL: 2000, Hold: 2000 + 2*nodeTimeout, PauseLag: 128 << 10, ProbeEach: 100}
+	return Limits{Silence: silence, Pause: 1000, GrantTTL: 2000, Hold: 2000 + 2*nodeTimeout, PauseLag: 128 << 10, ProbeEach: 100,
+		Replicas: min(silence/4, 5000), PausedReplicas: 25}
 }
 
 // Owner is who owns the slots of a job, as this node knows.
@@ -100,24 +105,25 @@ type EventKind uint8
 
 // The events. What they carry stands in Event.
 const (
-	EvConnected EventKind = iota // Flag: there is a password to send
-	EvSent                       // the command of a sending state is written
-	EvReply                      // Text: a line from the target
-	EvBegun                      // the cut is made
-	EvWalked                     // every record is sent
-	EvLag                        // Lag: bytes that the target has not run yet
-	EvFrozen                     // writes have stopped
-	EvDrained                    // ... and everything before that is sent
-	EvMsg                        // Msg: from the other side
-	EvOwner                      // Owner: by the present view
-	EvLost                       // the connection is gone. Text: why
-	EvClosed                     // target: nothing of the connection runs any more
-	EvCancel                     // by command
-	EvFail                       // Text: why
-	EvProbed                     // Text: the target's answer
-	EvTaken                      // target: the slots are its own
-	EvRefused                    // target: they could not be taken. Text: why
-	EvCleaned                    // target: what it had received is gone
+	EvConnected  EventKind = iota // Flag: there is a password to send
+	EvSent                        // the command of a sending state is written
+	EvReply                       // Text: a line from the target
+	EvBegun                       // the cut is made
+	EvWalked                      // every record is sent
+	EvLag                         // Lag: bytes that the target has not run yet
+	EvFrozen                      // writes have stopped
+	EvDrained                     // ... and everything before that is sent
+	EvMsg                         // Msg: from the other side
+	EvOwner                       // Owner: by the present view
+	EvLost                        // the connection is gone. Text: why
+	EvClosed                      // target: nothing of the connection runs any more
+	EvCancel                      // by command
+	EvFail                        // Text: why
+	EvProbed                      // Text: the target's answer
+	EvTaken                       // target: the slots are its own
+	EvRefused                     // target: they could not be taken. Text: why
+	EvCleaned                     // target: what it had received is gone
+	EvReplicated                  // target: its replicas have what was received, or the wait is over
 	EvTick
 )
 
@@ -145,6 +151,7 @@ const (
 	ActShow                       // target: the slots are no longer hidden
 	ActClean                      // target: delete what was received; then EvCleaned
 	ActAnnounce                   // target: Msg, to its replicas
+	ActReplicas                   // target: wait for its replicas, ReplicaWait at most; then EvReplicated
 )
 
 // Action is an output of a machine.

@@ -604,3 +604,31 @@ func TestSlotMigrationCommands(t *testing.T) {
 		t.Errorf("%d migrations in a log of at most 1", n)
 	}
 }
+
+// Goal: a target that dies as soon as it owns the slots takes no data along.
+// Method: its replica sleeps while the slots arrive; the migration waits for it,
+// and when it is over the target is killed and the replica has every key.
+func TestSlotMigrationWaitsForReplicas(t *testing.T) {
+	c := proc.StartCluster(t, 3, 1)
+	from, to := c.Primaries()[0], c.Primaries()[1]
+	heir := c.Replicas(to)[0]
+	tag := tagsOf(t, from, 1)[0]
+	slot := int(hashslot.Slot([]byte(tag)))
+	const keys = 3000
+	from.Must("DEBUG", "POPULATE", keys, "{"+tag+"}k", 1000)
+	asleep := make(chan error, 1)
+	go func() {
+		_, err := heir.Do("DEBUG", "SLEEP", "1")
+		asleep <- err
+	}()
+	migrate(from, to, slot, slot)
+	waitJob(t, to, "success")
+	to.Kill()
+	if err := <-asleep; err != nil {
+		t.Fatal(err)
+	}
+	proc.Wait(t, proc.Patience, "failover", func() string { return want(roleOf(heir), "master") })
+	if n := slotKeys(heir, slot); n != keys {
+		t.Errorf("the target's heir has %d keys of %d", n, keys)
+	}
+}
