@@ -2,6 +2,7 @@ package sim
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/skeindb/skein/internal/cluster"
 )
@@ -38,47 +39,49 @@ func (t *ids) of(id *cluster.NodeID) int {
 }
 
 // accusations are who called whom failing and when, by numbers of nodes: a row
-// for each who does.
-type accusations []accuser
+// for each who does, ordered by whom, since even in large worlds those are few.
+type accusations [][]accusation
 
-type accuser struct {
-	of    []cluster.Millis // when that one was last called failing, 0 = it is not
-	count int              // of those that are
+type accusation struct {
+	about int
+	at    cluster.Millis
+}
+
+func (a accusations) find(by, about int) (i int, found bool) {
+	return slices.BinarySearchFunc(a[by], about, func(x accusation, about int) int { return x.about - about })
 }
 
 // set notes that one node calls another failing.
 func (a *accusations) set(by, about int, at cluster.Millis) {
 	for by >= len(*a) {
-		*a = append(*a, accuser{})
+		*a = append(*a, nil)
 	}
-	row := &(*a)[by]
-	for about >= len(row.of) {
-		row.of = append(row.of, 0)
+	i, found := a.find(by, about)
+	if !found {
+		(*a)[by] = slices.Insert((*a)[by], i, accusation{about: about})
 	}
-	if row.of[about] == 0 {
-		row.count++
-	}
-	row.of[about] = at
+	(*a)[by][i].at = at
 }
 
-// withdraw notes that it does no longer.
+// withdraw notes that it does no longer. It must have called some.
 func (a accusations) withdraw(by, about int) {
-	row := &a[by]
-	if about < len(row.of) && row.of[about] != 0 {
-		row.of[about] = 0
-		row.count--
+	if i, found := a.find(by, about); found {
+		a[by] = slices.Delete(a[by], i, i+1)
 	}
 }
 
 // some tells whether a node calls any other failing.
-func (a accusations) some(by int) bool { return by < len(a) && a[by].count > 0 }
+func (a accusations) some(by int) bool { return by < len(a) && len(a[by]) > 0 }
 
 // at is when one node last called the other failing, 0 if it does not.
 func (a accusations) at(by, about int) cluster.Millis {
-	if by >= len(a) || about >= len(a[by].of) {
+	if !a.some(by) {
 		return 0
 	}
-	return a[by].of[about]
+	if i, found := a.find(by, about); found {
+		return a[by][i].at
+	}
+	return 0
 }
 
 // claims are the slots that each primary last said it owns, by its number.

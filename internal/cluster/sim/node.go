@@ -70,8 +70,10 @@ type disk struct {
 	synced *cluster.NodesConf
 	newest *cluster.NodesConf
 	unused []*cluster.NodesConf // for their memory
-	// between are versions between the two; of many some are left out.
+	// between are versions between the two; of many some are left out, and in large
+	// worlds, where they would fill the memory, all.
 	between []*cluster.NodesConf
+	many    int // how many of either list are kept
 }
 
 // write replaces the file.
@@ -85,7 +87,7 @@ func (d *disk) write(c *cluster.NodesConf, sync bool) {
 		}
 		d.synced, d.between = c, d.between[:0]
 		d.spare(old)
-	case old != d.synced && len(d.between) < 3:
+	case old != d.synced && len(d.between) < d.many:
 		d.between = append(d.between, old)
 	case old != d.synced:
 		d.spare(old)
@@ -105,7 +107,7 @@ func (d *disk) crash(intn func(int) int) {
 
 // spare keeps a version that nobody can come back to, for its memory.
 func (d *disk) spare(c *cluster.NodesConf) {
-	if c != nil && len(d.unused) < 4 {
+	if c != nil && len(d.unused) < d.many {
 		d.unused = append(d.unused, c)
 	}
 }

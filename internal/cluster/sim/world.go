@@ -152,6 +152,9 @@ func newWorld(seed uint64, opt Options) *World {
 	}
 	for i := range opt.Nodes {
 		n := &node{w: w, i: i, ip: fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255), hostUp: true}
+		if opt.Nodes <= 300 {
+			n.disk.many = 3
+		}
 		w.nodes = append(w.nodes, n)
 		w.byIP[n.ip] = n
 	}
