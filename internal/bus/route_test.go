@@ -18,7 +18,7 @@ func (fixed) Uint64() uint64 { return 1 }
 // nobody's, and a replica r of a. Node a migrates slot 100 to b and imports 6000
 // from b.
 const routeNodes = `aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa 10.0.0.1:7001@17001,host-a,tls-port=7101 A - 0 1 1 connected 0-5460 MARKS
-bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb 10.0.0.2:7002@17002,host-b,tls-port=7102 master B - 0 1 2 connected 5461-10922
+bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb 10.0.0.2:7002@17002,host-b,tls-port=7102,shard-id=5555555555555555555555555555555555555555 master B - 0 1 2 connected 5461-10922
 cccccccccccccccccccccccccccccccccccccccc 10.0.0.3:7003@17003,,tls-port=7103 master - 0 1 3 connected 10923-16382
 dddddddddddddddddddddddddddddddddddddddd 10.0.0.4:7004@17004,,tls-port=7104 R aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa 0 1 1 connected
 vars currentEpoch 3 lastVoteEpoch 0
@@ -26,6 +26,11 @@ vars currentEpoch 3 lastVoteEpoch 0
 
 // routeView is what the primary a or its replica r knows.
 func routeView(t *testing.T, replica, coverage bool) *cluster.View {
+	t.Helper()
+	return routeMachine(t, replica, coverage).View()
+}
+
+func routeMachine(t *testing.T, replica, coverage bool) *cluster.Machine {
 	t.Helper()
 	a, r, marks := "myself,master", "slave", "[100->-bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb] [6000-<-bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb]"
 	if replica {
@@ -41,7 +46,7 @@ func routeView(t *testing.T, replica, coverage bool) *cluster.View {
 	set.Ports = cluster.Addr{Port: 7001, TLSPort: 7101, BusPort: 17001}
 	m := cluster.New(set, fixed{}, boot, cluster.Times{Mono: 1, Wall: 1})
 	m.Step(cluster.Times{Mono: 101, Wall: 101}, cluster.Tick{})
-	return m.View()
+	return m
 }
 
 // Where a command runs or is sent, by whose slot it is, what moves, who asks
