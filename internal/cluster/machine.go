@@ -17,10 +17,11 @@ type Machine struct {
 	rnd Rand
 	now Times // of the step in progress
 
-	self  *node
-	nodes []*node // the table, in order of arrival: everything that leaves follows it
-	byID  map[NodeID]*node
-	found [1 << foundBits]*node // answers most of find
+	self       *node
+	nodes      []*node // the table, in order of arrival: everything that leaves follows it
+	byID       map[NodeID]*node
+	found      []*node // answers most of find: 4 places or more a node, a power of two of them
+	foundShift uint    // 64 less the bits of a place in it
 
 	byIdx          []*node
 	freeIdx        []uint16

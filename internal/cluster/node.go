@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"encoding/binary"
+	"math/bits"
 	"slices"
 )
 
@@ -172,11 +173,9 @@ func compareID(a, b *node) int {
 
 // node table of the machine
 
-const foundBits = 9
-
 // find is byID[*id], mostly without the cost of hashing 40 bytes.
 func (m *Machine) find(id *NodeID) *node {
-	place := &m.found[binary.LittleEndian.Uint64(id[:])*0x9E3779B97F4A7C15>>(64-foundBits)]
+	place := &m.found[binary.LittleEndian.Uint64(id[:])*0x9E3779B97F4A7C15>>m.foundShift]
 	if n := *place; n != nil && !n.gone && n.id == *id {
 		return n
 	}
@@ -203,6 +202,10 @@ func (m *Machine) addNode(id NodeID, flags Flags) *node {
 	}
 	m.nodes = append(m.nodes, n)
 	m.byID[id] = n
+	if 4*len(m.nodes) > len(m.found) {
+		m.found = make([]*node, max(2*len(m.found), 64))
+		m.foundShift = 64 - uint(bits.TrailingZeros(uint(len(m.found))))
+	}
 	m.tableChanged, m.viewChanged = true, true
 	return n
 }
