@@ -199,7 +199,7 @@ func (m *Machine) takeRole(sender *node, msg *Message) (stale bool) {
 	if x == sender || x != nil && x.inHandshake() {
 		x = nil
 	}
-	if x == m.self && m.self.primary == sender {
+	if x == m.self && m.self.primary == sender && !m.takeBack(sender, msg) {
 		return true // it has not heard yet that self left its slots to it
 	}
 	if !sender.isReplica() {

@@ -54,6 +54,19 @@ func (m *Machine) overruled(sender, n *node, u *Update) bool {
 	return true
 }
 
+// takeBack undoes a yielding to the wrong node: the majority's word was older than
+// that of the node itself, which follows self and knows the epoch by which self was
+// the newer owner. Else both would follow each other for ever. By the rule of
+// epochs nobody else has taken self for a replica meanwhile.
+func (m *Machine) takeBack(n *node, msg *Message) bool {
+	if msg.ConfigEpoch != m.self.configEpoch || msg.ConfigEpoch <= n.configEpoch {
+		return false
+	}
+	m.eventX(Event{Level: LevelWarn, What: "the successor follows this node, being the primary again", Epoch: m.self.configEpoch, Slot: -1}, n)
+	m.promote()
+	return true
+}
+
 // sharesShard tells whether two nodes are of one shard as far as known.
 func (n *node) sharesShard(o *node) bool { return n.shard == o.shard || n.primary == o }
 

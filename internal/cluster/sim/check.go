@@ -32,6 +32,7 @@ type checkState struct {
 	okSince    int64                   // when its cluster state became ok
 	running    int64                   // since when it runs without long pause
 	fresh      map[cluster.NodeID]bool // who sent something since then; nil once a majority did
+	ownEpoch   uint64                  // of its last time as a primary
 	known      evidence
 }
 
@@ -168,6 +169,12 @@ func (c *checker) viewChanged(n *node, old *cluster.View) {
 	took := was.Flags.Has(cluster.FlagReplica) && me.Flags.Has(cluster.FlagPrimary)
 	if took && n.adminThisStep {
 		n.state.fresh = nil // who commands TAKEOVER answers for it
+	}
+	if took && me.ConfigEpoch == n.state.ownEpoch && v.CurrentEpoch == old.CurrentEpoch {
+		took = false // it has yielded to a node that follows it, and is the primary again
+	}
+	if me.Flags.Has(cluster.FlagPrimary) {
+		n.state.ownEpoch = me.ConfigEpoch
 	}
 	if took && !n.adminThisStep {
 		w.res.Elections++
