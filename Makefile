@@ -82,7 +82,7 @@ sim-long: build ## the scenarios of thousands of nodes, and a campaign with the 
 	$(BIN)/skein sim --nodes 9 --seeds 1..1000 --faults all
 
 .PHONY: sim-report
-sim-report: build ## measure simulated clusters of SIZES (10 to 2000 nodes, hours, 10 GB), write docs/sim-report.md and its plots
+sim-report: build ## measure simulated clusters of SIZES (10 to 2000 nodes, hours, and 7 GB at 1000 nodes), write docs/sim-report.md and its plots
 	$(BIN)/skein sim --report docs $(if $(SIZES),--sizes $(SIZES))
 
 .PHONY: sim-smoke
