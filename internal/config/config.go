@@ -259,8 +259,12 @@ func New() *Config {
 }
 
 // LoadDelay is key-load-delay as a time for each key.
-func (c *Config) LoadDelay() time.Duration {
-	n := c.KeyLoadDelay.Get()
+func (c *Config) LoadDelay() time.Duration { return keyDelay(c.KeyLoadDelay.Get()) }
+
+// SaveDelay is rdb-key-save-delay as a time for each key.
+func (c *Config) SaveDelay() time.Duration { return keyDelay(c.RDBKeySaveDelay.Get()) }
+
+func keyDelay(n int64) time.Duration {
 	if n < 0 {
 		return time.Microsecond / time.Duration(-n)
 	}

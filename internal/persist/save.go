@@ -180,6 +180,12 @@ func (s *Saver) Snapshot(ctx context.Context, w io.Writer, o SnapshotOptions) er
 			return
 		}
 		out.snap.Store(snap)
+		col.KeyDelay = func() time.Duration {
+			if ctx.Err() != nil {
+				return 0
+			}
+			return s.opt.Config.SaveDelay()
+		}
 		if s.opt.Functions != nil {
 			col.Functions = s.opt.Functions()
 		}

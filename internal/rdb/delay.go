@@ -2,10 +2,11 @@ package rdb
 
 import "time"
 
-// Delay slows a load down by a time for each key (key-load-delay), so that those who
-// test what a loading server does have one for as long as they need.
+// Delay slows a load or a save down by a time for each key (key-load-delay,
+// rdb-key-save-delay), so that those who test what a server does meanwhile have one
+// for as long as they need.
 type Delay struct {
-	PerKey func() time.Duration // may change during the load; nil: none
+	PerKey func() time.Duration // may change meanwhile; nil: none
 
 	owed time.Duration
 }

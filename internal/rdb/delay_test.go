@@ -3,6 +3,8 @@ package rdb
 import (
 	"bytes"
 	"errors"
+	"io"
+	"math/rand/v2"
 	"testing"
 	"time"
 )
@@ -29,5 +31,40 @@ func TestKeyDelay(t *testing.T) {
 		}})
 	if took := time.Since(began); err != enough || took > 30*time.Second {
 		t.Errorf("%v after %v, want %v", err, took, enough)
+	}
+}
+
+// A save lasts as long as its keys are delayed, and no longer once they are not.
+func TestKeyDelayOfSave(t *testing.T) {
+	st := newStore(t)
+	fillRandom(t, st, rand.New(rand.NewPCG(3, 4)), 200)
+	save := func(delay func() time.Duration) (keys int, took time.Duration) {
+		st.LockWorld()
+		c := NewCollector(st, RecordOptions{})
+		snap, err := st.BeginSnapshot(c)
+		st.UnlockWorld()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.KeyDelay = delay
+		w := NewWriter(io.Discard, WriterOptions{})
+		began := time.Now()
+		if err := c.Write(snap, w, &Info{}); err != nil {
+			t.Fatal(err)
+		}
+		return c.Keys(), time.Since(began)
+	}
+	keys, took := save(func() time.Duration { return 100 * time.Microsecond })
+	if least := time.Duration(keys) * 100 * time.Microsecond * 9 / 10; took < least {
+		t.Errorf("%d keys of 100 us took %v, want %v at least", keys, took, least)
+	}
+	left := 3
+	if _, took := save(func() time.Duration {
+		if left--; left < 0 {
+			return 0
+		}
+		return time.Hour
+	}); took > 30*time.Second {
+		t.Errorf("a delay that was taken back still took %v", took)
 	}
 }

@@ -3,6 +3,7 @@ package rdb
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/skeindb/skein/internal/store"
 	"github.com/skeindb/skein/internal/turns"
@@ -23,6 +24,8 @@ import (
 type Collector struct {
 	// Functions are the sources of the function libraries at the cut.
 	Functions [][]byte
+	// KeyDelay is Delay.PerKey, of Write.
+	KeyDelay func() time.Duration
 
 	opts    RecordOptions
 	sizes   []dbSize // at the cut
@@ -122,9 +125,18 @@ func (c *Collector) Write(s *store.Snapshot, w *Writer, info *Info) error {
 	c.w, c.spare = w, make([]byte, 0, 2*writerBuffer)
 	c.turns = turns.New()
 	defer c.turns.End()
+	delay, delayed := Delay{PerKey: c.KeyDelay}, 0
+	drain := func() error { return c.drain(writerBuffer) }
 	err := s.Walk(func() error {
 		c.turns.Pass()
-		return c.drain(writerBuffer)
+		if c.KeyDelay != nil {
+			for n := c.Keys(); delayed < n; delayed++ {
+				if err := delay.Key(drain); err != nil {
+					return err
+				}
+			}
+		}
+		return drain()
 	})
 	if err != nil {
 		return err

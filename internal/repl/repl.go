@@ -105,6 +105,7 @@ type Options struct {
 	ClearFunctions func()
 	LoadFunction   func(source []byte) error
 	KeyDelay       func() time.Duration // slows loading down (rdb.Delay.PerKey); may be nil
+	SaveDelay      func() time.Duration // likewise the making of a snapshot
 
 	// SlotStates returns the open slots of a primary as a full sync carries them;
 	// LoadSlotStates takes those of the primary, "" if it named none. May be nil.

@@ -181,6 +181,14 @@ func (r *Repl) makeSnapshot(s *Settings) error {
 		if r.o.Functions != nil {
 			c.Functions = r.o.Functions()
 		}
+		if r.o.SaveDelay != nil {
+			c.KeyDelay = func() time.Duration {
+				if r.ctx.Err() != nil || t.abandoned() {
+					return 0
+				}
+				return r.o.SaveDelay()
+			}
+		}
 		r.cuts.Add(1) // before the states are read: see Confirm
 		if r.o.SlotStates != nil {
 			states = r.o.SlotStates()
@@ -321,6 +329,20 @@ func (r *Repl) refuseWaiting() {
 			p.close()
 		}
 	}
+}
+
+// abandoned reports whether all replicas that the snapshot is for are gone.
+func (t *transfer) abandoned() bool {
+	for _, list := range [][]*peer{t.eof, t.sized} {
+		for _, p := range list {
+			select {
+			case <-p.gone:
+			default:
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // write makes the file.

@@ -26,7 +26,7 @@ func (s *Server) newRepl() {
 	c := s.Config
 	s.repl = repl.New(repl.Options{
 		Engine: s.engine, Slog: s.Log, Settings: s.replSettings, Cluster: c.ClusterEnabled.Get(),
-		Functions: s.functions.Sources, LoadFunction: s.functions.LoadFile, KeyDelay: s.Config.LoadDelay, ClearFunctions: s.functions.Clear,
+		Functions: s.functions.Sources, LoadFunction: s.functions.LoadFile, KeyDelay: s.Config.LoadDelay, SaveDelay: s.Config.SaveDelay, ClearFunctions: s.functions.Clear,
 		Dial: s.dialPrimary, UsedMemory: s.heap.Used,
 		OnRole: func(replica bool) {
 			v := *s.engine.View()

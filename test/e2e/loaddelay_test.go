@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 
@@ -50,4 +51,34 @@ func TestKeyLoadDelay(t *testing.T) {
 			}
 		})
 	}
+}
+
+// rdb-key-save-delay makes a background save last, with clients served, until it is
+// set to 0, and likewise the snapshot of a full sync.
+func TestKeySaveDelay(t *testing.T) {
+	n := proc.StartNode(t, proc.Skein(t))
+	n.Must("DEBUG", "POPULATE", 1000)
+	n.Must("CONFIG", "SET", "rdb-key-save-delay", 1_000_000) // a quarter of an hour
+	n.Must("BGSAVE")
+	if got := n.Info("persistence")["rdb_bgsave_in_progress"]; got != "1" {
+		t.Errorf("rdb_bgsave_in_progress:%s, want 1", got)
+	}
+	n.Must("SET", "served", "meanwhile")
+	n.Must("CONFIG", "SET", "rdb-key-save-delay", 0)
+	proc.Wait(t, proc.Patience, "the save ends", func() string {
+		if i := n.Info("persistence"); i["rdb_bgsave_in_progress"] != "0" || i["rdb_last_bgsave_status"] != "ok" {
+			return "running"
+		}
+		return ""
+	})
+	n.Must("CONFIG", "SET", "rdb-key-save-delay", 1_000_000)
+	r := proc.StartNode(t, proc.Skein(t), "--replicaof", "127.0.0.1 "+strconv.Itoa(n.Port))
+	proc.Wait(t, proc.Patience, "the replica waits for the snapshot", func() string {
+		if state := n.Info("replication")["slave0"]; !strings.Contains(state, "state=wait_bgsave") {
+			return "slave0:" + state
+		}
+		return ""
+	})
+	n.Must("CONFIG", "SET", "rdb-key-save-delay", 0)
+	proc.WaitInStep(t, n, r)
 }
