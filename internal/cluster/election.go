@@ -233,7 +233,7 @@ func (m *Machine) vote(r *node, msg *Message) {
 		deny("it claims a slot that has a newer owner", Event{
 			Slot: slot, Epoch: owner.configEpoch, Other: owner.id,
 			Info: fmt.Sprintf("requestEpoch=%d", msg.ConfigEpoch)})
-		m.sendUpdate(r, owner)
+		m.sendUpdate(r.out, owner)
 		return
 	}
 	m.lastVoteEpoch = m.currentEpoch

@@ -43,6 +43,9 @@ func (m *Machine) recv(in Recv) {
 	}
 	if ping {
 		m.sendGossip(l, TypePong)
+		if sender == nil {
+			m.correctStranger(l, msg)
+		}
 	}
 	switch msg.Type {
 	case TypePing, TypePong, TypeMeet:

@@ -388,14 +388,28 @@ func (m *Machine) closeMarkers(slot int, s *node, e uint64) {
 // else holds with a greater epoch (7.6).
 func (m *Machine) correctStale(sender *node, msg *Message) {
 	if owner := m.staleSlot(sender, msg); owner != nil {
-		m.sendUpdate(sender, owner)
+		m.sendUpdate(sender.out, owner)
 	}
 }
 
-// staleSlot finds the owner of the first slot of msg that the sender has lost.
+// correctStranger tells a node that is no member what it has lost. It may have
+// been forgotten while it was down, and be back from its nodes.conf with all
+// members and its slots: the PONGs of a majority would let it serve them, and no
+// member pings it. Its successor is known to it, or the UPDATE says nothing to it.
+func (m *Machine) correctStranger(l *link, msg *Message) {
+	if !msg.ReplicaOf.IsZero() || msg.Slots.Empty() {
+		return
+	}
+	if owner := m.staleSlot(nil, msg); owner != nil && !m.foreign(msg) {
+		m.sendUpdate(l, owner)
+	}
+}
+
+// staleSlot finds the owner of the first slot of msg that the sender, nil if it
+// is no member, has lost.
 func (m *Machine) staleSlot(sender *node, msg *Message) *node {
 	for slot := msg.Slots.Next(0); slot >= 0; slot = msg.Slots.Next(slot + 1) {
-		if slot&7 == 0 && msg.Slots.byte(slot>>3) == sender.slots.byte(slot>>3) {
+		if sender != nil && slot&7 == 0 && msg.Slots.byte(slot>>3) == sender.slots.byte(slot>>3) {
 			slot += 7 // eight slots that are the sender's
 			continue
 		}
@@ -407,8 +421,8 @@ func (m *Machine) staleSlot(sender *node, msg *Message) *node {
 	return nil
 }
 
-func (m *Machine) sendUpdate(to, about *node) {
-	if to.out == nil || about == m.self && m.unproven {
+func (m *Machine) sendUpdate(to *link, about *node) {
+	if to == nil || about == m.self && m.unproven {
 		return
 	}
 	slots := about.shareSlots()
@@ -424,7 +438,7 @@ func (m *Machine) sendUpdate(to, about *node) {
 	}
 	msg := m.header(TypeUpdate)
 	msg.Update = &Update{ConfigEpoch: about.configEpoch, Node: about.id, Slots: slots}
-	m.send(to.out, msg)
+	m.send(to, msg)
 }
 
 // recvUpdate takes what a member knows better (7.6 rule 4).
