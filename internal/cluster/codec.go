@@ -579,7 +579,7 @@ func (t *memo[T]) place(h uint64) *T {
 func (t *memo[T]) missed() { t.misses++ }
 
 var (
-	zeros   [gossipLen]byte
+	zeros   [8]byte // the most that an extension is filled up with
 	noSlots SlotSet
 )
 

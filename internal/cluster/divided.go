@@ -19,7 +19,7 @@ package cluster
 // move.
 //
 // The driver asks the other node how many keys it has left, and steps Undivide.
-// Both states are this node's alone: neither on the bus nor in nodes.conf.
+// All of this is the node's alone: neither on the bus nor in nodes.conf.
 
 // drain is a slot of another primary of which this one may have keys.
 type drain struct {

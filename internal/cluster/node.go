@@ -8,8 +8,8 @@ import (
 
 // node is one entry of the node table. All times are monotonic, 0 = never.
 type node struct {
-	// What every tick and every gossip entry looks at comes first, in two lines of
-	// cache: with thousands of nodes it is from memory.
+	// What every tick and every gossip entry looks at comes first and close together:
+	// with thousands of nodes each line of cache is from memory.
 	id       NodeID
 	idx      uint16 // names the node in Machine.owners; reused after deletion
 	flags    Flags
@@ -25,14 +25,14 @@ type node struct {
 	slotCount int
 
 	reports  []report
+	gone     bool     // deleted from the table
+	hearsay  bool     // known from gossip only (clusterid.go)
+	shared   bool     // slots came from outside or went there: to be copied before a change
 	slots    *SlotSet // nil = none; may be shared with messages, see ownSlots
 	replicas []*node  // by id
-	primary  *node
 
+	primary *node
 	view    *NodeView // cached, nil after a change: see Machine.outdate
-	shared  bool      // slots left the machine and must be copied before a change
-	gone    bool      // deleted from the table
-	hearsay bool      // known from gossip only (clusterid.go)
 
 	configEpoch uint64 // own, also for a replica: see Machine.epochOf
 	clusterID   uint64 // as it told last

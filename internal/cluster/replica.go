@@ -144,5 +144,5 @@ func (m *Machine) migrateReplica(maxReplicas int) {
 	m.event(LevelInfo, "migrating to an orphaned primary", target)
 	m.becomeReplica(target, true, true)
 	m.save(true)
-	m.todo |= todoPong | todoState
+	m.todo |= todoState
 }

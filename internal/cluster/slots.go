@@ -2,8 +2,9 @@ package cluster
 
 // Slot ownership and the epochs that order claims to it (spec 7).
 //
-// owners, the nodes' slot sets and their counts always agree: bindSlot and
-// unbind are the only writers.
+// owners, the nodes' slot sets and their counts always agree: bindSlot, bindFree
+// and unbind are the only writers. Which of equal sets a node holds is another
+// matter: see sameSlots.
 
 // bindSlot makes n the owner of an unowned slot.
 func (m *Machine) bindSlot(slot int, n *node) {
@@ -342,7 +343,7 @@ func (m *Machine) claim(s *node, e uint64, b *SlotSet) {
 	case newPrimary != nil && !held && (cur == nil || cur.slotCount == 0) && (m.cfg.AllowReplicaMigration || sameShard):
 		m.event(LevelInfo, "own slots were claimed, becoming a replica", s)
 		m.becomeReplica(s, !sameShard, !sameShard)
-		m.todo |= todoPong | todoState
+		m.todo |= todoState
 		m.save(true)
 	case dirty != nil:
 		m.effect(DropSlotKeys{dirty})
@@ -426,15 +427,12 @@ func (m *Machine) sendUpdate(to *link, about *node) {
 		return
 	}
 	slots := about.shareSlots()
-	for slot := range slots.All() {
-		if m.notClaimed.Has(slot) {
-			c := *about.slots
-			for i := range c {
-				c[i] &^= m.notClaimed[i]
-			}
-			slots = &c
-			break
+	if m.unclaimedSlots > 0 && slots.overlaps(&m.notClaimed) {
+		c := *slots
+		for i := range c {
+			c[i] &^= m.notClaimed[i]
 		}
+		slots = &c
 	}
 	msg := m.header(TypeUpdate)
 	msg.Update = &Update{ConfigEpoch: about.configEpoch, Node: about.id, Slots: slots}
