@@ -234,6 +234,43 @@ func TestPauseOutlivesItsReplica(t *testing.T) {
 	}
 }
 
+// Nor do writes go on when a second one that asked is forgotten before it was told
+// PAUSED: the first may have the votes.
+func TestPauseOutlivesTheSecondToAsk(t *testing.T) {
+	for _, told := range []bool{false, true} {
+		l := newLab(t, []labNode{
+			{name: "a", flags: FlagPrimary, epoch: 1, slots: third(0)},
+			{name: "r", flags: FlagReplica, primary: "a"},
+			{name: "s", flags: FlagReplica, primary: "a"},
+		})
+		ask := func(from string) uint64 {
+			l.clear()
+			l.recv(from, l.msg(from, TypeMFStart))
+			p, ok := effectOf[PauseWrites](l)
+			if !ok {
+				t.Fatalf("%s asks: writes are not paused", from)
+			}
+			return p.ID
+		}
+		if id := ask("r"); told {
+			l.step(Done{ID: id})
+		}
+		id := ask("s")
+		l.admin(Forget{Node: nid("s").String()})
+		if _, resumed := effectOf[ResumeWrites](l); resumed == told {
+			t.Errorf("the first was told %v: writes go on %v", told, resumed)
+		}
+		l.step(Done{ID: id})
+		if l.m.mfPaused != told {
+			t.Errorf("the first was told %v: PAUSED %v", told, l.m.mfPaused)
+		}
+		l.run(l.cfg.ManualFailoverTimeout + TickPeriod)
+		if _, resumed := effectOf[ResumeWrites](l); !resumed || l.m.mfEnd != 0 {
+			t.Errorf("the first was told %v: writes never go on", told)
+		}
+	}
+}
+
 // Votes that come when the primary's pause may be over make no primary.
 func TestManualFailoverWinsInTime(t *testing.T) {
 	for _, late := range []bool{false, true} {

@@ -69,6 +69,7 @@ type Machine struct {
 	mfEnd      Millis // deadline, 0 = none
 	mfReplica  *node  // primary side: who asked
 	mfPaused   bool   // primary side: writes are paused, headers say so
+	mfPromised bool   // primary side: they have said so to someone since writes stand still
 	mfPauseID  uint64 // primary side: the PauseWrites in flight
 	mfLink     *link  // primary side: where MFSTART came in
 	mfCanStart bool   // replica side: the offset is reached, or FORCE

@@ -57,7 +57,7 @@ func (m *Machine) paused(id uint64) {
 	if m.mfReplica == nil || id != m.mfPauseID || m.mfPaused {
 		return
 	}
-	m.mfPaused = true
+	m.mfPaused, m.mfPromised = true, true
 	m.viewChanged = true
 	m.sendGossip(m.mfLink, TypePing)
 }
@@ -84,7 +84,7 @@ func (m *Machine) resetManualFailover() {
 	}
 	m.mfEnd = 0
 	m.mfReplica, m.mfLink = nil, nil
-	m.mfPaused = false
+	m.mfPaused, m.mfPromised = false, false
 	m.mfCanStart = false
 	m.mfHasOffs, m.mfOffset = false, 0
 	m.viewChanged = true

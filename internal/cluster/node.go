@@ -246,7 +246,7 @@ func (m *Machine) deleteNode(n *node) {
 	}
 	m.closeLink(n.out)
 	m.closeLink(n.in)
-	if m.mfReplica == n && !m.mfPaused {
+	if m.mfReplica == n && !m.mfPromised {
 		m.resetManualFailover()
 	}
 	if _, counted := m.voters[n]; counted {
