@@ -101,9 +101,9 @@ func (f *follower) run() {
 // pause waits for the time of the next link: soon, or after a refused snapshot when
 // its wait is over, or once the setting that refuses it has changed.
 func (f *follower) pause(began time.Time) {
-	t := time.NewTicker(max(time.Until(began.Add(f.r.retry)), 1))
+	t := time.NewTimer(time.Until(began.Add(f.r.retry)))
 	defer t.Stop()
-	for {
+	for ; ; t.Reset(f.r.retry) {
 		select {
 		case <-t.C:
 		case <-f.ctx.Done():

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -52,8 +53,9 @@ type node struct {
 	logs  *logBook
 	links *links
 
-	mu  sync.Mutex
-	set Settings
+	mu    sync.Mutex
+	set   Settings
+	asked atomic.Int64 // how often for them
 }
 
 // links are the connections that a follower made, so that tests can cut them.
@@ -133,6 +135,7 @@ func newNode(t testing.TB, change func(*Settings)) *node {
 	n.set.AnnouncePort = n.port
 	dir := t.TempDir()
 	n.repl = New(Options{Engine: n.e, Slog: log, Dial: n.links.dial, Settings: func() Settings {
+		n.asked.Add(1)
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		return n.set

@@ -259,7 +259,8 @@ func TestBrokenSnapshot(t *testing.T) {
 }
 
 // A snapshot with what only a module can read is refused, and the primary is not
-// asked for the next every second: it is when the setting lets it be left out.
+// asked for the next every second: it is when the setting lets it be left out. Until
+// then the follower sleeps, though the snapshot took longer than links are apart.
 func TestModuleDataInSnapshot(t *testing.T) {
 	t.Parallel()
 	a := newNode(t, nil)
@@ -276,16 +277,22 @@ func TestModuleDataInSnapshot(t *testing.T) {
 	c := f.accept()
 	c.shake(a.port)
 	c.expect("PSYNC ? -1")
-	c.send(snapshot)
+	c.send(snapshot[:len(snapshot)-10])
+	time.Sleep(2 * a.repl.retry)
+	c.send(snapshot[len(snapshot)-10:])
 	c.c.(*net.TCPConn).CloseWrite()
 	eventually(t, "the refusal is logged", func() bool { return strings.Contains(a.logs.String(), "the next is asked for in 60 seconds") }, a.logs.String)
 	if log := a.logs.String(); !strings.Contains(log, "ReJSON-RL") || !strings.Contains(log, "doc") {
 		t.Errorf("the log does not say what was refused:\n%s", log)
 	}
+	asked := a.asked.Load()
 	f.ln.(*net.TCPListener).SetDeadline(time.Now().Add(20 * a.repl.retry))
 	if c, err := f.ln.Accept(); err == nil {
 		c.Close()
 		t.Fatal("the primary is asked again at once")
+	}
+	if n := a.asked.Load() - asked; n > 1000 {
+		t.Errorf("the settings were read %d times meanwhile: the follower does not sleep", n)
 	}
 	a.change(func(s *Settings) { s.SkipModules = true })
 	c = f.accept()
