@@ -1,8 +1,11 @@
 package persist_test
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -14,6 +17,7 @@ import (
 	"github.com/skeindb/skein/internal/disk"
 	"github.com/skeindb/skein/internal/engine"
 	"github.com/skeindb/skein/internal/labtest"
+	"github.com/skeindb/skein/internal/persist"
 )
 
 const dump = "dump.rdb"
@@ -449,6 +453,26 @@ func TestFlushDuringSave(t *testing.T) {
 	}
 	if m := start(t, f); m.Data() != n.Data() {
 		t.Error("on disk is not what is in memory")
+	}
+}
+
+// A snapshot given up just after its cut, with big values in the data set, leaves
+// nothing behind, and the next one is whole.
+func TestGivenUpAfterCut(t *testing.T) {
+	n := start(t, labtest.NewDisk())
+	c := n.Client()
+	c.Do("SET big " + strings.Repeat("x", 100_000))
+	enough := errors.New("enough")
+	err := n.Saver.Snapshot(context.Background(), io.Discard, persist.SnapshotOptions{AfterCut: func() error {
+		c.Do("APPEND big y") // begins to write it out
+		return enough
+	}})
+	if err != enough {
+		t.Errorf("Snapshot: %v, want %v", err, enough)
+	}
+	var file bytes.Buffer
+	if err := n.Saver.Snapshot(context.Background(), &file, persist.SnapshotOptions{}); err != nil || file.Len() < 100_000 {
+		t.Errorf("the next one has %d bytes, %v", file.Len(), err)
 	}
 }
 

@@ -203,7 +203,7 @@ func (s *Saver) Snapshot(ctx context.Context, w io.Writer, o SnapshotOptions) er
 	}
 	if err != nil {
 		if snap != nil {
-			snap.Walk(func() error { return err })
+			snap.Drop()
 		}
 		return err
 	}

@@ -62,7 +62,7 @@ type Snapshot struct {
 // others queue here, holding nothing.
 func (st *Store) SnapshotTurn() *sync.Mutex { return &st.snap.turn }
 
-// BeginSnapshot makes the cut. World lock. The caller then runs Walk once.
+// BeginSnapshot makes the cut. World lock. The caller then runs Walk, or Drop, once.
 func (st *Store) BeginSnapshot(sink Sink) (*Snapshot, error) {
 	if st.snap.cur.Load() != nil {
 		return nil, ErrSnapshotRunning
@@ -124,10 +124,10 @@ const walkChunk = 64
 
 // Walk visits every record of the snapshot. between runs without locks after
 // each few dozen records: it may wait for an output to drain, and it should let
-// others run (package turns), as Part.Put should. Its error ends the walk. Walk returns an error when the snapshot was aborted.
+// others run (package turns), as Part.Put should. Its error ends the walk. Walk
+// returns an error when the snapshot was aborted.
 func (s *Snapshot) Walk(between func() error) error {
-	defer s.st.dropReadings()
-	defer s.st.snap.cur.CompareAndSwap(s, nil)
+	defer s.Drop()
 	for i, db := range s.dbs {
 		for slot := db.NextOccupied(0); slot < Slots; slot = db.NextOccupied(slot + 1) {
 			if !s.stampAll && !s.wants(uint16(slot)) {
@@ -164,6 +164,12 @@ func (s *Snapshot) Walk(between func() error) error {
 		s.st.snap.partial = 0 // the next cut comes after this walk: the turn is held
 	}
 	return nil
+}
+
+// Drop ends a snapshot: nobody wants what is not written out yet.
+func (s *Snapshot) Drop() {
+	s.st.snap.cur.CompareAndSwap(s, nil)
+	s.st.dropReadings()
 }
 
 // abortion returns why the walk cannot go on, if it cannot.
