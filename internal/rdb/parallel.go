@@ -270,6 +270,7 @@ func (w *worker) run() {
 		p.keys.Add(int64(w.mine.Keys - keys))
 		p.pending.Done()
 		if n := b.bigBytes(); n > 0 {
+			w.forget()
 			p.big.Add(-n)
 			select {
 			case p.room <- struct{}{}:
@@ -283,6 +284,13 @@ func (w *worker) run() {
 			}
 		}
 	}
+}
+
+// forget lets go of a block, which a worker's views of it would keep until the next.
+func (w *worker) forget() {
+	w.src.resetBytes(nil)
+	w.value.open(&w.src, 0)
+	clear(w.group[:])
 }
 
 // block puts the records of b in, up to the first with an error.
