@@ -255,7 +255,8 @@ func isRDB(f io.ReaderAt) bool {
 func (l *loader) base(r *rdb.Reader, name string) error {
 	e := l.a.o.Engine
 	st, err := rdb.Load(r, e.Store, &rdb.LoadOptions{
-		Limits: e.Env.Limits().Limits, NowMs: e.Now(), SkipModules: l.settings.SkipModules, AnyVersion: l.settings.AnyVersion, KeyDelay: l.a.o.KeyDelay, Function: l.a.o.LoadFunction,
+		Limits: e.Env.Limits().Limits, NowMs: e.Now(),
+		SkipModules: l.settings.SkipModules, AnyVersion: l.settings.AnyVersion, KeyDelay: l.a.o.KeyDelay, Function: l.a.o.LoadFunction,
 		Between: func(st *rdb.LoadStats) error { return l.progress(l.done+st.Bytes, st) },
 	})
 	if err != nil {

@@ -3,11 +3,11 @@ package persist
 import (
 	"errors"
 	"fmt"
-	"github.com/skeindb/skein/internal/config"
 	"io/fs"
 	"sync"
 	"time"
 
+	"github.com/skeindb/skein/internal/config"
 	"github.com/skeindb/skein/internal/disk"
 	"github.com/skeindb/skein/internal/engine"
 	"github.com/skeindb/skein/internal/rdb"

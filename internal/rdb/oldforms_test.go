@@ -100,7 +100,7 @@ func intsetOf(width int, elems ...int64) []byte {
 	return b
 }
 
-// str is a string that is only as long as it must be, raw.
+// raw is a string as it is, with the shortest length.
 func raw(s string) []byte { return AppendString(nil, []byte(s), false) }
 
 // lzf is a string in compressed form.

@@ -71,10 +71,11 @@ func exchangeTimed(n *proc.Node) {
 	n.Must("HPEXPIREAT", "bigtimed", "5000000000009", "FIELDS", 1, "field3")
 }
 
-// exchangeView tells, for each key, its digest and what a digest leaves out, and the
-// function libraries under a name that is no key's.
+// functionsView is no key's name.
 const functionsView = "function libraries"
 
+// exchangeView tells, for each key, its digest and what a digest leaves out, and the
+// function libraries under functionsView.
 func exchangeView(n *proc.Node) map[string]string {
 	view := map[string]string{functionsView: libraries(n)}
 	keys := n.Must("KEYS", "*").([]any)

@@ -19,7 +19,7 @@ func TestReshardUnderWorkload(t *testing.T) {
 		slots, tags = 120, 90
 	}
 	from, to := c.Nodes[0], c.Nodes[1]
-	workload.Work(t, c, workload.TagsIn(tags, 0, slots), false, func(progress func(string)) {
+	workload.Work(t, c, workload.TagsIn(tags, 0, slots), func(progress func(string)) {
 		out := from.CLI("--cluster", "reshard", from.Addr(), "--cluster-from", from.Myself().ID, "--cluster-to", to.Myself().ID,
 			"--cluster-slots", strconv.Itoa(slots), "--cluster-yes", "--cluster-pipeline", "3")
 		for slot := range slots {

@@ -94,7 +94,7 @@ func TestSlotMigration(t *testing.T) {
 		rounds = 20
 	}
 	var pauses []int64
-	workload.Work(t, c, workload.TagsIn(60, first, slots), false, func(progress func(string)) {
+	workload.Work(t, c, workload.TagsIn(60, first, slots), func(progress func(string)) {
 		for round := range rounds {
 			migrate(from, to, first, first+slots-1)
 			waitJob(t, from, "success")

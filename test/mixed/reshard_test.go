@@ -22,7 +22,7 @@ func TestMixedReshard(t *testing.T) {
 			slots = 200
 		}
 		nodes := c.Nodes[:2]
-		workload.Work(t, c, slices.Concat(workload.TagsIn(slots*3/4, 0, slots), workload.TagsIn(slots*3/4, 8192, slots)), false, func(progress func(string)) {
+		workload.Work(t, c, slices.Concat(workload.TagsIn(slots*3/4, 0, slots), workload.TagsIn(slots*3/4, 8192, slots)), func(progress func(string)) {
 			for i, from := range nodes { // the first slots of each to the other
 				to := nodes[1-i]
 				out := from.CLI("--cluster", "reshard", from.Addr(), "--cluster-from", from.Myself().ID, "--cluster-to", to.Myself().ID,

@@ -39,7 +39,6 @@ type keeper struct {
 	tags   []string
 	values map[string]string // strings, counters included
 	lists  map[string][]string
-	single bool // only commands on one key
 	done   atomic.Int64
 	ended  chan struct{} // closed after the run
 	err    error         // why it stopped; after the run
@@ -89,11 +88,7 @@ func (o *keeper) step(ctx context.Context) error {
 		}
 		return nil
 	}
-	kinds := 8
-	if o.single {
-		kinds = 6
-	}
-	switch o.rnd.IntN(kinds) {
+	switch o.rnd.IntN(8) {
 	case 0, 1:
 		if err := o.client.Set(ctx, key, value, time.Duration(o.rnd.IntN(2))*time.Hour).Err(); err != nil {
 			return fmt.Errorf("SET %s: %w", key, err)
@@ -173,7 +168,7 @@ func (o *keeper) check(t *testing.T) {
 // Work runs keepers on tags while during runs, and a while before and after, then
 // compares the data with what they know: no key lost, none changed, none doubled,
 // every key where its slot is served, replicas equal to their primaries.
-func Work(t *testing.T, c *proc.Cluster, tags []string, single bool, during func(progress func(what string))) {
+func Work(t *testing.T, c *proc.Cluster, tags []string, during func(progress func(what string))) {
 	t.Helper()
 	var all []*keeper
 	var wg sync.WaitGroup
@@ -182,7 +177,6 @@ func Work(t *testing.T, c *proc.Cluster, tags []string, single bool, during func
 	defer stop()
 	for i := range keepers {
 		o := newKeeper(c, i, tags)
-		o.single = single
 		defer o.client.Close()
 		all = append(all, o)
 		wg.Add(1)

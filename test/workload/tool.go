@@ -20,7 +20,7 @@ import (
 // primary joins, gets a replica of the other program, slots, and leaves again;
 // keys are imported from servers of both. The cluster has no replicas at first.
 func ClusterTool(t *testing.T, c *proc.Cluster, primary, replica proc.Program) {
-	Work(t, c, TagsIn(60, 0, 16384), false, func(progress func(string)) {
+	Work(t, c, TagsIn(60, 0, 16384), func(progress func(string)) {
 		n := c.Nodes[0]
 		conf := filepath.Join(t.TempDir(), "node.conf")
 		if err := os.WriteFile(conf, []byte("appendonly no\n"), 0o644); err != nil {
@@ -36,7 +36,7 @@ func ClusterTool(t *testing.T, c *proc.Cluster, primary, replica proc.Program) {
 			t.Errorf("the added replica follows %s, want %s", got, id)
 		}
 
-		// Slots from all of the others, with the keys, then as many for each.
+		// Slots from all of the others, with the keys.
 		out := n.CLI("--cluster", "reshard", n.Addr(), "--cluster-from", "all", "--cluster-to", id, "--cluster-slots", "60", "--cluster-yes")
 		if got := first.Myself().SlotCount(); got < 57 || got > 63 {
 			t.Errorf("after reshard from all the new node serves %d slots, want 60\n%s", got, out)

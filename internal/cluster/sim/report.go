@@ -155,7 +155,7 @@ Made by `+"`make sim-report`"+` (node timeout %d ms, half of the nodes primaries
 `+"`SIZES=200,500`"+` measures these again and leaves the rest). Times are of the virtual clock, from the loss of power of one
 primary: until every other primary has it as FAIL, and until its replica serves its slots. Messages and bytes are those
 sent per node and second by a cluster at rest: a node pings each other one that it was not heard of for half a node timeout, and
-a message tells of a tenth of the nodes, so messages grow less than the nodes do, and bytes more.
+a message tells of a tenth of the nodes, so bytes grow faster than messages do.
 
 | nodes | worlds | detected, median (most), ms | failed over, median (most), ms | messages / node / s | bytes / node / s |
 |---|---|---|---|---|---|
