@@ -13,6 +13,7 @@ type checker struct {
 	w       *World
 	votes   map[vote]cluster.NodeID   // who got it
 	tally   map[vote]int              // votes sent to a candidate, by candidate and epoch
+	sound   map[vote]int              // those of them from seats that are not held twice
 	shards  int                       // shards with slots; nothing in a world changes it
 	winners map[uint64]cluster.NodeID // by election epoch
 	byID    map[cluster.NodeID]*node  // who runs under an id
@@ -29,6 +30,9 @@ type checkState struct {
 	superseded int64                   // when another was elected in its place, 0 = not
 	lost       *cluster.SlotSet        // the slots of its that the other won
 	successor  uint64                  // with this epoch
+	divided    bool                    // the other won by votes of seats held twice
+	untold     int64                   // when it last heard nobody who knew of that
+	seizedFrom *node                   // whose seat it has without a majority's consent
 	okSince    int64                   // when its cluster state became ok
 	running    int64                   // since when it runs without long pause
 	fresh      map[cluster.NodeID]bool // who sent something since then; nil once a majority did
@@ -40,6 +44,7 @@ func (c *checker) init(w *World) {
 	c.w = w
 	c.votes = map[vote]cluster.NodeID{}
 	c.tally = map[vote]int{}
+	c.sound = map[vote]int{}
 	c.winners = map[uint64]cluster.NodeID{}
 	c.byID = map[cluster.NodeID]*node{}
 }
@@ -105,6 +110,9 @@ func (c *checker) sending(n, to *node, m *cluster.Message) {
 		if to != nil {
 			c.votes[k] = to.id
 			c.tally[vote{to.id, k.epoch}]++
+			if !n.seatHeldTwice() {
+				c.sound[vote{to.id, k.epoch}]++
+			}
 		}
 		if disk == nil || disk.LastVoteEpoch < m.CurrentEpoch {
 			w.fail(n, "2", "vote in epoch %d sent before it was synced", m.CurrentEpoch)
@@ -169,12 +177,15 @@ func (c *checker) viewChanged(n *node, old *cluster.View) {
 	took := was.Flags.Has(cluster.FlagReplica) && me.Flags.Has(cluster.FlagPrimary)
 	if took && n.adminThisStep {
 		n.state.fresh = nil // who commands TAKEOVER answers for it
+		n.state.seizedFrom = c.byID[was.Primary]
 	}
 	if took && me.ConfigEpoch == n.state.ownEpoch && v.CurrentEpoch == old.CurrentEpoch {
 		took = false // it has yielded to a node that follows it, and is the primary again
 	}
 	if me.Flags.Has(cluster.FlagPrimary) {
 		n.state.ownEpoch = me.ConfigEpoch
+	} else {
+		n.state.seizedFrom = nil
 	}
 	if took && !n.adminThisStep {
 		w.res.Elections++
@@ -210,14 +221,29 @@ func (c *checker) bothElected(a, b cluster.NodeID, epoch uint64) bool {
 	return c.tally[vote{a, epoch}] >= most && c.tally[vote{b, epoch}] >= most
 }
 
+// seatHeldTwice tells whether two nodes vote for this primary's shard: it took
+// the slots of another by TAKEOVER, or by votes of those who had, and that one
+// has not heard of it. From then on two majorities need have no node in common.
+func (n *node) seatHeldTwice() bool {
+	p := n.state.seizedFrom
+	return p != nil && p.view != nil && p.view.Myself().Flags.Has(cluster.FlagPrimary) && !common(p.view.Mine, n.view.Mine).Empty()
+}
+
 // promoted checks what an election may put in charge: data that is not too old
 // (15), and after a manual failover in agreement all that the old primary has
 // acknowledged (16).
 func (c *checker) promoted(n *node, old *cluster.View) {
-	w := c.w
-	if p := c.byID[old.Myself().Primary]; p != nil && p.view != nil && p.state.superseded == 0 {
+	w, me := c.w, n.view.Myself()
+	p := c.byID[old.Myself().Primary]
+	election, most := vote{me.ID, me.ConfigEpoch}, c.shards/2+1
+	divided := c.tally[election] >= most && c.sound[election] < most
+	n.state.seizedFrom = nil
+	if divided {
+		n.state.seizedFrom = p
+	}
+	if p != nil && p.view != nil && p.state.superseded == 0 {
 		if lost := common(p.view.Mine, n.view.Mine); !lost.Empty() {
-			p.state.superseded, p.state.lost, p.state.successor = w.now, lost, n.view.Myself().ConfigEpoch
+			p.state.superseded, p.state.lost, p.state.successor, p.state.divided = w.now, lost, me.ConfigEpoch, divided
 		}
 	}
 	if n.repl.partial {
@@ -235,10 +261,9 @@ func (c *checker) promoted(n *node, old *cluster.View) {
 	}
 	// With the primary failed it was the automatic failover that went ahead.
 	primary := old.Node(old.Myself().Primary)
-	if primary == nil || c.byID[primary.ID] == nil {
+	if primary == nil || p == nil {
 		return
 	}
-	p := c.byID[primary.ID]
 	if n.failover == cluster.FailoverDefault && !primary.Flags.Has(cluster.FlagFail) && p.up && p.repl.offset > n.repl.offset {
 		w.fail(n, "16", "manual failover at offset %d, node %d is at %d", n.repl.offset, p.i, p.repl.offset)
 	}
@@ -259,7 +284,10 @@ func common(a, b *cluster.SlotSet) *cluster.SlotSet {
 // longer than T. And when a successor was elected in its place it stops: cut off
 // from a majority it notices by itself, else it is told. Pings are T/2 apart and
 // given up after T; slow hosts, drifting clocks and long-broken connections take
-// the rest.
+// the rest. That it is told rests on the two majorities, its own and the one that
+// elected the other, having a node in common. After a TAKEOVER across a cut they
+// need not, for both nodes of that shard vote (13 nodes, all faults, seed 798):
+// one replaced by such votes is not late while nobody it hears knows of it.
 func (c *checker) serving(n *node) {
 	v, s := n.view, &n.state
 	if s.fresh != nil && v.State == cluster.StateOK && !v.Mine.Empty() {
@@ -284,10 +312,32 @@ func (c *checker) serving(n *node) {
 		s.superseded = 0
 		return
 	}
-	since := max(s.superseded, s.running, s.okSince)
+	if s.divided && !c.hearsOfSuccessor(n) {
+		s.untold = c.w.now
+	}
+	since := max(s.superseded, s.running, s.okSince, s.untold)
 	if limit := 2*int64(c.w.cfg.NodeTimeout)*ms + 3*second; v.State == cluster.StateOK && c.w.now-since > limit {
 		c.w.fail(n, "14", "still serves %d ms after its successor was elected", (c.w.now-since)/ms)
 	}
+}
+
+// hearsOfSuccessor tells whether a node that answers n knows a newer owner of
+// slots that n lost: it would say so.
+func (c *checker) hearsOfSuccessor(n *node) bool {
+	v, me := n.view, n.view.Myself()
+	lost := common(n.state.lost, v.Mine)
+	for _, nv := range v.Nodes {
+		o := c.byID[nv.ID]
+		if nv == me || nv.Flags.Any(cluster.FlagPFail|cluster.FlagFail|cluster.FlagHandshake) || o == nil || o.view == nil {
+			continue
+		}
+		for slot := range lost.All() {
+			if i := o.view.Owners[slot]; i != cluster.NoSlotOwner && o.view.Nodes[i].ID != me.ID && o.view.Nodes[i].ConfigEpoch > me.ConfigEpoch {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // rebound checks that each slot that changed owner in n's view may have (6).

@@ -172,6 +172,26 @@ func TestCheckerNotices(t *testing.T) {
 	ack := func(n *node, e uint64) *cluster.Message {
 		return &cluster.Message{Type: cluster.TypeAuthAck, Sender: n.id, CurrentEpoch: e}
 	}
+	// replace elects a replica of n by the votes of voters.
+	replace := func(w *World, n *node, voters ...*node) {
+		win(w, func(r *node, v *cluster.View) {
+			if v.Myself().Primary != n.id {
+				t.Fatalf("the first replica follows another node")
+			}
+			for _, from := range voters {
+				edit(w, from, func(v *cluster.View) { v.CurrentEpoch = r.view.CurrentEpoch + 7 })
+				synced := *from.disk.synced
+				synced.LastVoteEpoch = from.view.CurrentEpoch
+				from.disk.synced = &synced
+				w.checker.sending(from, r, ack(from, from.view.CurrentEpoch))
+			}
+			v.Mine = n.view.Mine
+		})
+		if n.state.superseded == 0 {
+			t.Fatalf("nobody was replaced")
+		}
+	}
+	late := func(w *World) int64 { return 3*second + int64(2*w.cfg.NodeTimeout)*ms + 1 }
 	for _, tt := range []struct {
 		name, want string
 		do         func(w *World, n *node)
@@ -240,12 +260,66 @@ func TestCheckerNotices(t *testing.T) {
 			if w.err != nil {
 				t.Errorf("just after: %v", w.err)
 			}
-			w.now += 3*second + int64(2*w.cfg.NodeTimeout)*ms + 1
+			w.now += late(w)
 			w.checker.serving(n)
 		}},
 		{"a primary serves on with a slot that its successor did not win", "", func(w *World, n *node) {
 			n.state.superseded, n.state.lost, n.state.successor = w.now, w.nodes[1].view.Mine, 99
-			w.now += 3*second + int64(2*w.cfg.NodeTimeout)*ms + 1
+			w.now += late(w)
+			w.checker.serving(n)
+		}},
+		{"a primary serves long after two who hold their seats alone replaced it", "invariant 14", func(w *World, n *node) {
+			replace(w, n, w.nodes[1], w.nodes[2])
+			w.now += late(w)
+			w.checker.serving(n)
+		}},
+		{"a primary serves that was replaced by the votes of a seat held twice", "", func(w *World, n *node) {
+			w.nodes[4].admin(cluster.Failover{Mode: cluster.FailoverTakeover})
+			replace(w, n, w.nodes[4], w.nodes[2])
+			w.now += late(w)
+			w.checker.serving(n)
+		}},
+		{"the same, and that was no majority", "invariant 14", func(w *World, n *node) {
+			w.nodes[4].admin(cluster.Failover{Mode: cluster.FailoverTakeover})
+			replace(w, n, w.nodes[4])
+			w.now += late(w)
+			w.checker.serving(n)
+		}},
+		{"the same, and a majority held its seats alone", "invariant 14", func(w *World, n *node) {
+			w.nodes[4].admin(cluster.Failover{Mode: cluster.FailoverTakeover})
+			replace(w, n, w.nodes[4], w.nodes[2], w.nodes[1])
+			w.now += late(w)
+			w.checker.serving(n)
+		}},
+		{"the same, and the other holder of the seat knew", "invariant 14", func(w *World, n *node) {
+			w.nodes[4].admin(cluster.Failover{Mode: cluster.FailoverTakeover})
+			edit(w, w.nodes[1], func(v *cluster.View) { v.Mine = new(cluster.SlotSet) })
+			replace(w, n, w.nodes[4], w.nodes[2])
+			w.now += late(w)
+			w.checker.serving(n)
+		}},
+		{"the same, and one that it hears has known for long", "invariant 14", func(w *World, n *node) {
+			w.nodes[4].admin(cluster.Failover{Mode: cluster.FailoverTakeover})
+			replace(w, n, w.nodes[4], w.nodes[2])
+			w.now += late(w)
+			w.checker.serving(n)
+			edit(w, w.nodes[2], func(v *cluster.View) {
+				owners := *v.Owners
+				for i, nv := range v.Nodes {
+					if nv.ID == w.nodes[3].id {
+						v.Nodes[i] = epoch(nv, n.state.successor)
+						for slot := range n.view.Mine.All() {
+							owners[slot] = uint16(i)
+						}
+					}
+				}
+				v.Owners = &owners
+			})
+			w.checker.serving(n)
+			if w.err != nil {
+				t.Errorf("just after: %v", w.err)
+			}
+			w.now += late(w)
 			w.checker.serving(n)
 		}},
 		{"a replica without all data wins", "invariant 15", func(w *World, n *node) {
