@@ -195,6 +195,7 @@ func (l *link) load(body io.Reader) (rdb.LoadStats, []byte, error) {
 		KeyDelay:    r.o.KeyDelay,
 		Between: func(s *rdb.LoadStats) error {
 			l.f.loadedKeys.Store(int64(s.Keys))
+			l.f.loadAt.Store(time.Now().UnixNano())
 			if progress.At != nil {
 				if err := progress.At(s.Bytes, s); err != nil {
 					return err
@@ -205,6 +206,7 @@ func (l *link) load(body io.Reader) (rdb.LoadStats, []byte, error) {
 	}
 	stats, err := rdb.Load(rd, r.e.Store, &o)
 	l.f.loadedKeys.Store(int64(stats.Keys))
+	l.f.loadAt.Store(time.Now().UnixNano())
 	if progress.Done != nil {
 		if err != nil {
 			progress.Done(nil)

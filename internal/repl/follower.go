@@ -56,6 +56,7 @@ type follower struct {
 
 	syncRead, syncTotal, loadedKeys atomic.Int64
 	syncIO                          atomic.Int64 // Unix ns of the last byte of a snapshot
+	loadAt                          atomic.Int64 // Unix ns of the last progress in loading one
 }
 
 func newFollower(r *Repl, host string, port int, o FollowOptions) *follower {
@@ -237,7 +238,9 @@ func (l *link) pulse() {
 		case now = <-t.C:
 		}
 		f := l.f
-		silent := now.Sub(time.Unix(0, f.lastIO.Load())) > l.r.o.Settings().Timeout
+		// Who loads a snapshot that has arrived does not listen meanwhile.
+		alive := max(f.lastIO.Load(), f.loadAt.Load())
+		silent := now.Sub(time.Unix(0, alive)) > l.r.o.Settings().Timeout
 		st := f.linkState()
 		if silent {
 			switch st {

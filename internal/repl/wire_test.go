@@ -308,6 +308,34 @@ func TestModuleDataInSnapshot(t *testing.T) {
 	}
 }
 
+// A primary that is not heard of while its snapshot is loaded, since nobody listens,
+// is not taken for dead, however long that lasts.
+func TestLongLoadKeepsLink(t *testing.T) {
+	t.Parallel()
+	a := newNode(t, func(s *Settings) { s.Timeout = time.Second })
+	a.repl.o.KeyDelay = func() time.Duration { return 100 * time.Millisecond }
+	f := newFakePrimary(t)
+	keys := map[string]string{}
+	for i := range 16 {
+		keys[fmt.Sprint(i)] = "v"
+	}
+	a.repl.Follow("127.0.0.1", f.port, FollowOptions{Full: true})
+	c := f.accept()
+	c.shake(a.port)
+	c.expect("PSYNC ? -1")
+	c.send("+FULLRESYNC " + idA + " 100\r\n$EOF:" + mark + "\r\n" + string(snapshotOf(t, keys)) + mark)
+	c.c.SetReadDeadline(time.Now().Add(patience))
+	for got, buf := "", make([]byte, 100); !strings.Contains(got, "ACK\r\n$3\r\n100"); { // behind a newline a second
+		n, err := c.c.Read(buf)
+		if got += string(buf[:n]); err != nil {
+			t.Fatalf("%q was received, then %v", got, err)
+		}
+	}
+	if log := a.logs.String(); strings.Contains(log, "Timeout") {
+		t.Errorf("a link is given up during a load:\n%s", log)
+	}
+}
+
 // A primary that answers with errors is tried again; credentials are sent.
 func TestHandshakeErrors(t *testing.T) {
 	t.Parallel()
@@ -353,7 +381,7 @@ func TestSilentPrimary(t *testing.T) {
 	// The short timeout is for the silence only: on a busy machine the handshakes
 	// may take longer.
 	eventually(t, "the link is up", func() bool { return a.repl.Status().LinkUp }, a.logs.String)
-	a.change(func(s *Settings) { s.Timeout = 300 * time.Millisecond })
+	a.change(func(s *Settings) { s.Timeout = time.Second })
 	eventually(t, "the silence is noticed", func() bool { return strings.Contains(a.logs.String(), "MASTER timeout") }, a.logs.String)
 	a.change(func(s *Settings) { s.Timeout = patience })
 	w = f.accept()
