@@ -365,7 +365,7 @@ func (c *commands) replay(p []byte) error {
 			if !c.s.InMulti() {
 				c.valid = at
 			}
-			if err := c.l.delay.Key(func() error { return c.l.progress(c.l.done+at, nil) }); err != nil && c.err == nil {
+			if err := c.l.delay.Keys(1, func() error { return c.l.progress(c.l.done+at, nil) }); err != nil && c.err == nil {
 				c.err = err
 			}
 		})

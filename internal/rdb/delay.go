@@ -11,9 +11,9 @@ type Delay struct {
 	owed time.Duration
 }
 
-// Key is called for each key. It sleeps when enough has come together for a sleep to
-// be exact, and calls between meanwhile, whose error it returns.
-func (d *Delay) Key(between func() error) error {
+// Keys is called for keys that have gone by. It sleeps when enough has come together
+// for a sleep to be exact, and calls between meanwhile, whose error it returns.
+func (d *Delay) Keys(n int, between func() error) error {
 	if d.PerKey == nil {
 		return nil
 	}
@@ -22,7 +22,7 @@ func (d *Delay) Key(between func() error) error {
 		d.owed = 0
 		return nil
 	}
-	d.owed += per
+	d.owed += time.Duration(n) * per
 	for d.owed >= time.Millisecond && d.PerKey() > 0 { // set to 0 it ends at once
 		step := min(d.owed, 50*time.Millisecond)
 		time.Sleep(step)

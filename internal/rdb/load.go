@@ -162,7 +162,7 @@ func Load(r *Reader, st *store.Store, o *LoadOptions) (s LoadStats, err error) {
 					return s, err
 				}
 			}
-			if err := delay.Key(between); err != nil {
+			if err := delay.Keys(1, between); err != nil {
 				return s, err
 			}
 			if n++; n%betweenKeys != 0 && r.Offset()-last < betweenBytes {

@@ -129,12 +129,10 @@ func (c *Collector) Write(s *store.Snapshot, w *Writer, info *Info) error {
 	drain := func() error { return c.drain(writerBuffer) }
 	err := s.Walk(func() error {
 		c.turns.Pass()
-		if c.KeyDelay != nil {
-			for n := c.Keys(); delayed < n; delayed++ {
-				if err := delay.Key(drain); err != nil {
-					return err
-				}
-			}
+		keys := c.Keys() - delayed
+		delayed += keys
+		if err := delay.Keys(keys, drain); err != nil {
+			return err
 		}
 		return drain()
 	})
