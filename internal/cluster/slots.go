@@ -295,7 +295,9 @@ func (m *Machine) claim(s *node, e uint64, b *SlotSet) {
 		switch {
 		case claimed && owner == s:
 			m.setUnclaimed(slot, false)
-		case claimed && (m.unclaimed(slot) || owner.configEpoch < e || s == m.yieldTo && owner == self):
+		case claimed && (m.unclaimed(slot) || owner.configEpoch < e || owner.primary == s && owner.configEpoch == e || s == m.yieldTo && owner == self):
+			// An owner that follows s has left its slots to it. If both took the same
+			// epoch apart from each other, and it yielded, no newer claim will come.
 			if owner == self && m.cfg.keysInSlot(slot) > 0 {
 				if m.drainTaken(slot, s) {
 					held = true
