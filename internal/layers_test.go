@@ -75,7 +75,7 @@ const outside = `
 	resp: net os time
 	mem: net time
 	ds: net os time
-	store: net os time
+	store: net os time(Duration Millisecond Minute NewTimer)
 	rdb: net os
 	command: net os time
 	datatypes: net os time

@@ -21,6 +21,7 @@ package store
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/skeindb/skein/internal/ds"
 	"github.com/skeindb/skein/internal/mem"
@@ -93,11 +94,50 @@ func (st *Store) Unlock(slot uint16) { st.stripes[StripeOf(slot)].mu.Unlock() }
 func (st *Store) LockStripe(i int)   { st.stripes[i].mu.Lock() }
 func (st *Store) UnlockStripe(i int) { st.stripes[i].mu.Unlock() }
 
-// LockWorld takes every slot lock: nothing else reads or changes data.
+// LockWorld takes every slot lock: nothing else reads or changes data. While one of
+// them is held for long, by a slow command, the others do not wait for it too.
 func (st *Store) LockWorld() {
-	for i := range st.stripes {
-		st.stripes[i].mu.Lock()
+	for patience := worldPatience; ; patience = min(2*patience, time.Minute) {
+		if st.tryWorld(patience) {
+			return
+		}
 	}
+}
+
+// worldPatience is how long, at first, LockWorld waits for a lock while it has others.
+// It grows from try to try, so that a server that always has a slow command somewhere
+// comes to an end too.
+const worldPatience = 2 * time.Millisecond
+
+// tryWorld takes all locks, or none if one is held for longer than patience; then it
+// returns when that one is free.
+func (st *Store) tryWorld(patience time.Duration) bool {
+	for i := range st.stripes {
+		mu := &st.stripes[i].mu
+		if mu.TryLock() {
+			continue
+		}
+		// In a goroutine, since a wait for a mutex cannot be given up, and in the
+		// mutex's queue, since a lock that is wanted all the time is never found free.
+		got := make(chan struct{})
+		go func() {
+			mu.Lock()
+			close(got)
+		}()
+		timer := time.NewTimer(patience)
+		select {
+		case <-got:
+			timer.Stop()
+		case <-timer.C:
+			for j := range i {
+				st.stripes[j].mu.Unlock()
+			}
+			<-got
+			mu.Unlock()
+			return false
+		}
+	}
+	return true
 }
 
 // UnlockWorld releases every slot lock.

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"math/rand"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/skeindb/skein/internal/hashslot"
 	"github.com/skeindb/skein/internal/mem"
@@ -328,4 +330,67 @@ func TestFlushAbortsSnapshot(t *testing.T) {
 		t.Errorf("no new snapshot after an aborted one: %v", err)
 	}
 	st.UnlockWorld()
+}
+
+// While one lock is held for long, who wants all of them leaves the others free, and
+// gets all in the end.
+func TestLockWorldLeavesOthersFree(t *testing.T) {
+	st := newTest(t, 1)
+	const slow, other = Stripes / 2, Stripes / 4
+	st.LockStripe(slow)
+	have := make(chan struct{})
+	go func() {
+		st.LockWorld()
+		close(have)
+	}()
+	for start := time.Now(); time.Since(start) < 100*worldPatience; {
+		began := time.Now()
+		st.LockStripe(other)
+		st.UnlockStripe(other)
+		if wait := time.Since(began); wait > 20*worldPatience {
+			t.Fatalf("another lock was waited for %v", wait)
+		}
+		select {
+		case <-have:
+			t.Fatal("all locks were taken while one was held")
+		default:
+		}
+	}
+	st.UnlockStripe(slow)
+	select {
+	case <-have:
+	case <-time.After(30 * time.Second):
+		t.Fatal("all locks were never taken")
+	}
+	if st.stripes[other].mu.TryLock() || st.stripes[slow].mu.TryLock() {
+		t.Error("not all locks are held")
+	}
+	st.UnlockWorld()
+}
+
+// Locks that are taken again and again by others do not keep it from an end.
+func TestLockWorldUnderContention(t *testing.T) {
+	st := newTest(t, 1)
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for !stop.Load() {
+				st.LockStripe(i % 4)
+				for start := time.Now(); time.Since(start) < 3*worldPatience/2; {
+				}
+				st.UnlockStripe(i % 4)
+			}
+		})
+	}
+	began := time.Now()
+	for range 3 {
+		st.LockWorld()
+		st.UnlockWorld()
+	}
+	if took := time.Since(began); took > 30*time.Second {
+		t.Errorf("three times took %v", took)
+	}
+	stop.Store(true)
+	wg.Wait()
 }

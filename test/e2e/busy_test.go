@@ -21,6 +21,14 @@ import (
 func TestBusyNode(t *testing.T) {
 	c := proc.FormShards(t, []int{0, 0, 0}, "--cluster-node-timeout", "1000")
 	busy := owner(t, c, "foo")
+	proc.Wait(t, proc.Patience, "all nodes know the cluster id", func() string { // the last that changes by itself
+		for _, n := range c.Nodes {
+			if info, err := n.ClusterInfo(); err != nil || info["cluster_id"] == "" {
+				return fmt.Sprintf("%s: cluster_id %q, %v", n, info["cluster_id"], err)
+			}
+		}
+		return ""
+	})
 	hold := 10 * time.Second
 	if testing.Short() {
 		hold = 4 * time.Second

@@ -42,7 +42,7 @@ func (n *Node) CLI(args ...string) string {
 // CLIInput is CLI with text on the standard input.
 func (n *Node) CLIInput(stdin string, args ...string) string {
 	n.t.Helper()
-	out, err := Run(n.t, time.Minute, stdin, "redis-cli", append([]string{"-p", strconv.Itoa(n.Port)}, args...)...)
+	out, err := Run(n.t, ToolPatience, stdin, "redis-cli", append([]string{"-p", strconv.Itoa(n.Port)}, args...)...)
 	if err != nil {
 		n.t.Fatalf("redis-cli %s: %v\n%s", strings.Join(args, " "), err, out)
 	}

@@ -20,6 +20,9 @@ import (
 // Longest time a server may need to start or to stop on a busy machine.
 const Patience = 30 * time.Second
 
+// ToolPatience is the longest that a tool which moves data may take there.
+const ToolPatience = 4 * time.Minute
+
 // Node is a server that can be stopped and started again, with its directory
 // and port. What it is called with stays the same.
 type Node struct {

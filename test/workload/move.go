@@ -6,7 +6,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/skeindb/skein/test/proc"
 )
@@ -87,12 +86,12 @@ func MoveUntil(t *testing.T, src, dst *proc.Node, slot int, last string, kill fu
 func Fix(t *testing.T, n *proc.Node) {
 	t.Helper()
 	proc.Wait(t, proc.Patience, "redis-cli --cluster fix", func() string {
-		out, err := proc.Run(t, time.Minute, "yes\n", "redis-cli", "--cluster", "fix", n.Addr())
+		out, err := proc.Run(t, proc.ToolPatience, "yes\n", "redis-cli", "--cluster", "fix", n.Addr())
 		t.Log(out)
 		if err != nil {
 			return out
 		}
-		out, err = proc.Run(t, time.Minute, "", "redis-cli", "--cluster", "check", n.Addr())
+		out, err = proc.Run(t, proc.ToolPatience, "", "redis-cli", "--cluster", "check", n.Addr())
 		if err != nil || strings.Contains(out, "[ERR]") || strings.Contains(out, "[WARNING]") {
 			return out
 		}
@@ -106,7 +105,7 @@ func WantInOrder(t *testing.T, n *proc.Node) {
 	var out string
 	proc.Wait(t, proc.Patience, "redis-cli --cluster check", func() string {
 		var err error
-		if out, err = proc.Run(t, time.Minute, "", "redis-cli", "--cluster", "check", n.Addr()); err != nil {
+		if out, err = proc.Run(t, proc.ToolPatience, "", "redis-cli", "--cluster", "check", n.Addr()); err != nil {
 			return out
 		}
 		return ""

@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/skeindb/skein/internal/hashslot"
 	"github.com/skeindb/skein/test/proc"
@@ -48,7 +47,7 @@ func ClusterTool(t *testing.T, c *proc.Cluster, primary, replica proc.Program) {
 			t.Errorf("call: %s", out)
 		}
 		backup(t, c)
-		out, _ = proc.Run(t, time.Minute, "", "redis-cli", "--cluster", "set-timeout", n.Addr(), "2500")
+		out, _ = proc.Run(t, proc.ToolPatience, "", "redis-cli", "--cluster", "set-timeout", n.Addr(), "2500")
 		for _, n := range c.Nodes {
 			if got := n.Must("CONFIG", "GET", "cluster-node-timeout").([]any)[1]; got != "2500" {
 				t.Errorf("after set-timeout cluster-node-timeout of %s is %v\n%s", n, got, out)
@@ -61,7 +60,7 @@ func ClusterTool(t *testing.T, c *proc.Cluster, primary, replica proc.Program) {
 		// The slots go back, the nodes leave. Losing its last slot makes a primary a
 		// replica, with a full synchronisation, so its id is asked for before.
 		ids := []string{second.Myself().ID, id}
-		out, err := proc.Run(t, time.Minute, "", "redis-cli", "--cluster", "reshard", n.Addr(), "--cluster-from", id, "--cluster-to", n.Myself().ID,
+		out, err := proc.Run(t, proc.ToolPatience, "", "redis-cli", "--cluster", "reshard", n.Addr(), "--cluster-from", id, "--cluster-to", n.Myself().ID,
 			"--cluster-slots", strconv.Itoa(first.Myself().SlotCount()), "--cluster-yes")
 		// A Valkey node waits for its replicas in SETSLOT, and answers so when it has
 		// become a replica meanwhile; valkey-cli knows.
@@ -74,7 +73,7 @@ func ClusterTool(t *testing.T, c *proc.Cluster, primary, replica proc.Program) {
 		progress("after the slots went back")
 		for _, leaving := range ids {
 			proc.Wait(t, proc.Patience, "del-node", func() string {
-				out, err := proc.Run(t, time.Minute, "", "redis-cli", "--cluster", "del-node", n.Addr(), leaving)
+				out, err := proc.Run(t, proc.ToolPatience, "", "redis-cli", "--cluster", "del-node", n.Addr(), leaving)
 				if err != nil {
 					return out
 				}
