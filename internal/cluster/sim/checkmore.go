@@ -33,12 +33,16 @@ func (e *evidence) told(known *ids, v *cluster.View, m *cluster.Message, now clu
 		e.failMsg = m.Fail
 	}
 	by := known.of(&m.Sender)
+	// A PING from before the sender took this node's slots, held back on its way:
+	// the machine drops it, and what it says is older than the reports.
+	me := v.Myself()
+	late := m.ReplicaOf == me.ID && me.Primary == m.Sender
 	for i := range m.Gossip {
 		g := &m.Gossip[i]
 		switch failing := g.Flags.Any(cluster.FlagFail | cluster.FlagPFail); {
 		case failing:
 			e.reports.set(by, known.of(&g.Node), now)
-		case e.reports.some(by):
+		case !late && e.reports.some(by):
 			e.reports.withdraw(by, known.of(&g.Node))
 		}
 	}
