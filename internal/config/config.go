@@ -258,6 +258,13 @@ func New() *Config {
 	return c
 }
 
+// SkipModules reports whether a load leaves module data out (rdb-module-data).
+func (c *Config) SkipModules() bool { return c.RDBModuleData.Get() == ModulesSkip }
+
+// AnyRDBVersion reports whether a load takes files of later versions too
+// (rdb-version-check).
+func (c *Config) AnyRDBVersion() bool { return c.RDBVersionCheck.Get() == VersionRelaxed }
+
 // LoadDelay is key-load-delay as a time for each key.
 func (c *Config) LoadDelay() time.Duration { return keyDelay(c.KeyLoadDelay.Get()) }
 

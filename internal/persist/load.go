@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/skeindb/skein/internal/config"
 	"github.com/skeindb/skein/internal/disk"
 	"github.com/skeindb/skein/internal/engine"
 	"github.com/skeindb/skein/internal/rdb"
@@ -61,8 +60,8 @@ func (s *Saver) Load(keepExpired bool, done func(at *rdb.ReplInfo, expired int))
 	start := time.Now()
 	st, err = rdb.Load(rdb.NewReader(f), e.Store, &rdb.LoadOptions{
 		Limits: e.Env.Limits().Limits, NowMs: e.Now(), DropExpired: !keepExpired,
-		SkipModules: s.opt.Config.RDBModuleData.Get() == config.ModulesSkip,
-		AnyVersion:  s.opt.Config.RDBVersionCheck.Get() == config.VersionRelaxed, KeyDelay: s.opt.Config.LoadDelay, Function: s.opt.LoadFunction,
+		SkipModules: s.opt.Config.SkipModules(), AnyVersion: s.opt.Config.AnyRDBVersion(),
+		KeyDelay: s.opt.Config.LoadDelay, Function: s.opt.LoadFunction,
 		Aux: func(name, value []byte) {
 			if len(name) > 0 && name[0] == '%' {
 				s.opt.Log.Info("RDB '" + string(name) + "': " + string(value))

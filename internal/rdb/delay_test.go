@@ -39,13 +39,7 @@ func TestKeyDelayOfSave(t *testing.T) {
 	st := newStore(t)
 	fillRandom(t, st, rand.New(rand.NewPCG(3, 4)), 200)
 	save := func(delay func() time.Duration) (keys int, took time.Duration) {
-		st.LockWorld()
-		c := NewCollector(st, RecordOptions{})
-		snap, err := st.BeginSnapshot(c)
-		st.UnlockWorld()
-		if err != nil {
-			t.Fatal(err)
-		}
+		c, snap := cut(t, st, RecordOptions{})
 		c.KeyDelay = delay
 		w := NewWriter(io.Discard, WriterOptions{})
 		began := time.Now()

@@ -311,13 +311,7 @@ func TestSaveLoad(t *testing.T) {
 	fillRandom(t, st, rnd, 400)
 	want := contents(t, st)
 
-	st.LockWorld()
-	c := NewCollector(st, RecordOptions{Compress: true})
-	snap, err := st.BeginSnapshot(c)
-	st.UnlockWorld()
-	if err != nil {
-		t.Fatal(err)
-	}
+	c, snap := cut(t, st, RecordOptions{Compress: true})
 	var file bytes.Buffer
 	w := NewWriter(&file, WriterOptions{Compress: true, Checksum: true})
 	info := Info{ServerVersion: "7.2.4", CreatedSec: 1700000000, UsedMemory: 1 << 20,

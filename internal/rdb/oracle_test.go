@@ -95,13 +95,7 @@ func loaded(t *testing.T, file []byte) (*store.Store, map[string]string) {
 func saved(t *testing.T, st *store.Store) []byte {
 	t.Helper()
 	var file bytes.Buffer
-	st.LockWorld()
-	c := NewCollector(st, RecordOptions{Compress: true})
-	snap, err := st.BeginSnapshot(c)
-	st.UnlockWorld()
-	if err != nil {
-		t.Fatal(err)
-	}
+	c, snap := cut(t, st, RecordOptions{Compress: true})
 	w := NewWriter(&file, WriterOptions{Compress: true, Checksum: true})
 	if err := c.Write(snap, w, &Info{ServerVersion: "7.2.4"}); err != nil {
 		t.Fatal(err)

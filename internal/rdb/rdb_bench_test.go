@@ -82,13 +82,7 @@ func BenchmarkSave(b *testing.B) {
 	b.SetBytes(int64(len(file)))
 	b.ReportAllocs()
 	for b.Loop() {
-		st.LockWorld()
-		c := NewCollector(st, RecordOptions{})
-		snap, err := st.BeginSnapshot(c)
-		st.UnlockWorld()
-		if err != nil {
-			b.Fatal(err)
-		}
+		c, snap := cut(b, st, RecordOptions{})
 		w := NewWriter(io.Discard, WriterOptions{Checksum: true})
 		if err := c.Write(snap, w, &Info{}); err != nil {
 			b.Fatal(err)

@@ -100,15 +100,9 @@ func TestSnapshotOutputFails(t *testing.T) {
 	st := newStore(t)
 	fillRandom(t, st, rand.New(rand.NewPCG(1, 1)), 300)
 	for _, limit := range []int{0, 50_000} {
-		st.LockWorld()
-		c := NewCollector(st, RecordOptions{})
-		snap, err := st.BeginSnapshot(c)
-		st.UnlockWorld()
-		if err != nil {
-			t.Fatal(err)
-		}
+		c, snap := cut(t, st, RecordOptions{})
 		w := NewWriter(&limited{n: limit}, WriterOptions{Checksum: true})
-		err = c.Write(snap, w, &Info{})
+		err := c.Write(snap, w, &Info{})
 		if err == nil {
 			err = w.Close()
 		}
@@ -127,4 +121,17 @@ func (l *limited) Write(p []byte) (int, error) {
 	}
 	l.n -= len(p)
 	return len(p), nil
+}
+
+// cut begins a snapshot of all that st holds.
+func cut(t testing.TB, st *store.Store, o RecordOptions) (*Collector, *store.Snapshot) {
+	t.Helper()
+	st.LockWorld()
+	defer st.UnlockWorld()
+	c := NewCollector(st, o)
+	snap, err := st.BeginSnapshot(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, snap
 }

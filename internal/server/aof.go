@@ -58,7 +58,7 @@ func (s *Server) aofSettings() aof.Settings {
 	return aof.Settings{
 		Fsync:            map[config.FsyncPolicy]aof.Fsync{config.FsyncAlways: aof.Always, config.FsyncEverySec: aof.EverySec, config.FsyncNo: aof.Never}[c.AppendFsync.Get()],
 		NoFsyncOnRewrite: c.NoAppendfsyncOnRewrite.Get(), LoadTruncated: c.AOFLoadTruncated.Get(), Timestamps: c.AOFTimestampEnabled.Get(),
-		SkipModules: c.RDBModuleData.Get() == config.ModulesSkip, AnyVersion: c.RDBVersionCheck.Get() == config.VersionRelaxed,
+		SkipModules: c.SkipModules(), AnyVersion: c.AnyRDBVersion(),
 		RDBPreamble: c.AOFUseRDBPreamble.Get(), IncrementalFsync: c.AOFRewriteIncrementalFsync.Get(), KeepHistory: c.AOFDisableAutoGC.Get(),
 		GrowthPercent: c.AutoAOFRewritePercentage.Get(), MinSize: c.AutoAOFRewriteMinSize.Get(), Compress: c.RDBCompression.Get(),
 	}

@@ -98,7 +98,7 @@ func (s *Server) replSettings() repl.Settings {
 		User: c.MasterUser.Get(), Password: c.MasterAuth.Get(),
 		AnnounceIP: c.ReplicaAnnounceIP.Get(), AnnouncePort: int(port),
 		ReadOnly: c.ReplicaReadOnly.Get(), ServeStale: c.ReplicaServeStaleData.Get(), LazyFlush: c.ReplicaLazyFlush.Get(),
-		SkipModules: c.RDBModuleData.Get() == config.ModulesSkip, AnyVersion: c.RDBVersionCheck.Get() == config.VersionRelaxed,
+		SkipModules: c.SkipModules(), AnyVersion: c.AnyRDBVersion(),
 		// swapdb means to serve the old data meanwhile, as receiving it first does.
 		SocketWhenEmpty: c.ReplDisklessLoad.Get() == config.DisklessOnEmptyDB,
 		Announced:       c.ReplicaAnnounced.Get(), Priority: int(c.ReplicaPriority.Get()),

@@ -4,7 +4,7 @@
 //
 // What commands mean, what is replicated and when to expire is decided above
 // (command, engine); how values are encoded inside a record, below (ds). store
-// reads no clock: times are arguments, Unix milliseconds.
+// reads no clock: times are arguments, Unix milliseconds. Only LockWorld waits by one.
 //
 // Read store.go (locks), record.go (one key), db.go (slots), expire.go,
 // scan.go, hidden.go, snapshot.go, lazyfree.go, touch.go.

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -80,36 +79,21 @@ func interruptMove(t *testing.T, c *proc.Cluster, step, victim string) {
 	}
 	dies := map[string]*proc.Node{"source": from.primary, "target": to.primary,
 		"source replica": from.replica, "target replica": to.replica}[victim]
-	var writers []*workload.SureWriter
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	for i := range 3 {
-		var own []string
-		for k := range keys {
-			own = append(own, fmt.Sprintf("{move}:%d:%d", i, k))
-		}
-		w := workload.NewSureWriter(c, i, own)
-		writers = append(writers, w)
-		go w.Run(ctx)
-	}
-	progress := func(n int64, when string) {
-		t.Helper()
-		for _, w := range writers {
-			w.Progress(t, n, when)
-		}
-	}
+	writers := workload.StartSure(ctx, c, 3, keys, "move")
 	// The keys of the scenario before are gone.
 	defer func() {
 		for _, p := range c.Primaries() {
 			p.Must("FLUSHALL")
 		}
 	}()
-	progress(100, "before the move")
+	writers.Progress(t, 100, "before the move")
 	killed := false
 	kill := func() { dies.Kill(); killed = true }
 	workload.MoveUntil(t, from.primary, to.primary, slot, step, kill)
 	if !killed { // else a shard is without the replica that acknowledges
-		progress(20, "at step "+step)
+		writers.Progress(t, 20, "at step "+step)
 		kill()
 	}
 	began := time.Now()
@@ -124,20 +108,14 @@ func interruptMove(t *testing.T, c *proc.Cluster, step, victim string) {
 	}
 	dies.Start()
 	c.WaitHealthy(proc.Patience)
-	progress(20, "after the loss of the "+victim)
+	writers.Progress(t, 20, "after the loss of the "+victim)
 	healthy := time.Since(began)
 	began = time.Now()
 	workload.Fix(t, c.Nodes[0])
 	took := time.Since(began)
-	progress(100, "after the repair")
+	writers.Progress(t, 100, "after the repair")
 	stop()
-	var sure, unsure, reads int64
-	for _, w := range writers {
-		<-w.Ended
-		w.Check(t, c)
-		sure, unsure, reads = sure+w.Sure.Load(), unsure+w.Unsure.Load(), reads+w.Reads.Load()
-	}
-	t.Logf("%d acknowledged changes, %d unsure, %d reads; in order again after %v, repaired in %v", sure, unsure, reads, healthy.Round(time.Millisecond), took.Round(time.Millisecond))
+	t.Logf("%s; in order again after %v, repaired in %v", writers.Check(t, c), healthy.Round(time.Millisecond), took.Round(time.Millisecond))
 	for _, s := range shardsOf(t, c, slot) {
 		proc.WaitInStep(t, s.primary, s.replica)
 	}

@@ -90,30 +90,15 @@ func (m *interrupted) run(step, victim string) {
 	heir := c.Replicas(dies)[0]
 	pause := victim == "source" && !informed(dies, heir)
 	const keys = 40
-	var writers []*workload.SureWriter
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	for i := range 3 {
-		var own []string
-		for k := range keys {
-			own = append(own, fmt.Sprintf("{move}:%d:%d", i, k))
-		}
-		w := workload.NewSureWriter(c, i, own)
-		writers = append(writers, w)
-		go w.Run(ctx)
-	}
-	progress := func(n int64, when string) {
-		t.Helper()
-		for _, w := range writers {
-			w.Progress(t, n, when)
-		}
-	}
+	writers := workload.StartSure(ctx, c, 3, keys, "move")
 	defer func() {
 		for _, p := range c.Primaries() {
 			p.Must("FLUSHALL")
 		}
 	}()
-	progress(100, "before the move")
+	writers.Progress(t, 100, "before the move")
 	killed := false
 	var resume []func()
 	hold := func() {
@@ -129,7 +114,7 @@ func (m *interrupted) run(step, victim string) {
 	}
 	workload.MoveUntil(t, m.from, m.to, movedSlot, step, kill)
 	if !killed {
-		progress(20, "at step "+step)
+		writers.Progress(t, 20, "at step "+step)
 		kill()
 	}
 	proc.Wait(t, proc.Patience, "failover to "+heir.String(), func() string {
@@ -153,13 +138,9 @@ func (m *interrupted) run(step, victim string) {
 		r()
 	}
 	c.WaitHealthy(proc.Patience)
-	progress(100, "after the repair")
+	writers.Progress(t, 100, "after the repair")
 	stop()
-	for _, w := range writers {
-		<-w.Ended
-		w.Check(t, c)
-		t.Logf("%d acknowledged changes, %d unsure, %d reads", w.Sure.Load(), w.Unsure.Load(), w.Reads.Load())
-	}
+	t.Log(writers.Check(t, c))
 	for _, p := range c.Primaries() {
 		for _, r := range c.Replicas(p) {
 			proc.WaitInStep(t, p, r)

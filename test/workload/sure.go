@@ -61,6 +61,44 @@ func NewSureWriter(c *proc.Cluster, id int, keys []string) *SureWriter {
 	return w
 }
 
+// SureWriters work side by side, each with keys of its own.
+type SureWriters []*SureWriter
+
+// StartSure starts n of them, each with a number of keys of the slot that tag names.
+func StartSure(ctx context.Context, c *proc.Cluster, n, keys int, tag string) (ws SureWriters) {
+	for i := range n {
+		var own []string
+		for k := range keys {
+			own = append(own, fmt.Sprintf("{%s}:%d:%d", tag, i, k))
+		}
+		w := NewSureWriter(c, i, own)
+		ws = append(ws, w)
+		go w.Run(ctx)
+	}
+	return ws
+}
+
+// Progress waits until each of them has done so many more changes.
+func (ws SureWriters) Progress(t *testing.T, n int64, when string) {
+	t.Helper()
+	for _, w := range ws {
+		w.Progress(t, n, when)
+	}
+}
+
+// Check holds what the cluster has against what each of them knows, once the context
+// of Run has ended, and says what they did.
+func (ws SureWriters) Check(t *testing.T, c *proc.Cluster) string {
+	t.Helper()
+	var sure, unsure, reads int64
+	for _, w := range ws {
+		<-w.Ended
+		w.Check(t, c)
+		sure, unsure, reads = sure+w.Sure.Load(), unsure+w.Unsure.Load(), reads+w.Reads.Load()
+	}
+	return fmt.Sprintf("%d acknowledged changes, %d unsure, %d reads", sure, unsure, reads)
+}
+
 // Run works until ctx ends or a reply is wrong.
 func (w *SureWriter) Run(ctx context.Context) {
 	defer close(w.Ended)
