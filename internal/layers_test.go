@@ -58,7 +58,8 @@ const layers = `
 	# the composition root
 	server: acl admin aof bus cluster command config datatypes disk engine function logfmt mem migrate netio observe persist rdb repl slotmove store
 
-	# nodes without connections, for tests
+	# for tests: free ports; nodes without connections
+	testport:
 	labtest: command config datatypes disk disk/disktest engine mem persist repl resp store
 
 	# a user of servers, from outside

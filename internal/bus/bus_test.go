@@ -21,6 +21,7 @@ import (
 	"github.com/skeindb/skein/internal/engine"
 	"github.com/skeindb/skein/internal/mem"
 	"github.com/skeindb/skein/internal/store"
+	"github.com/skeindb/skein/internal/testport"
 )
 
 // patience is how long a test waits for something that must happen.
@@ -97,13 +98,7 @@ func newNode(t *testing.T) *node { return newNodeWith(t, nil) }
 
 // newNodeWith starts a node whose options edit has changed.
 func newNodeWith(t *testing.T, edit func(*Options)) *node {
-	n := &node{t: t, dir: t.TempDir(), repl: &fakeRepl{}, edit: edit}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	n.port = l.Addr().(*net.TCPAddr).Port
-	l.Close()
+	n := &node{t: t, dir: t.TempDir(), port: testport.Free(t), repl: &fakeRepl{}, edit: edit}
 	n.open()
 	t.Cleanup(func() { n.Close() })
 	return n

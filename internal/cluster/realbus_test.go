@@ -15,6 +15,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/skeindb/skein/internal/testport"
 )
 
 var update = flag.Bool("update", false, "record the messages and files of the real server as golden ones")
@@ -106,7 +108,7 @@ func TestRealServerLoadsOurConf(t *testing.T) {
 		t.Skip("redis-server is not installed: nodes.conf is not tried on a real server")
 	}
 	dir := t.TempDir()
-	port := freePort(t)
+	port := uint16(testport.Free(t))
 	c := &NodesConf{CurrentEpoch: 12, LastVoteEpoch: 11, Nodes: []ConfNode{
 		{ID: mustID(idA), Addr: Addr{"127.0.0.1", port, 0, port + 10000}, Flags: FlagMyself | FlagPrimary, ShardID: mustID(idC),
 			ConfigEpoch: 9, Connected: true, Slots: ranges(0, 99, 200, 200), Migrating: []SlotMark{{7, mustID(idB)}}},
@@ -155,36 +157,8 @@ func realVersion(t *testing.T, path string) string {
 	return ""
 }
 
-// freePort finds a port whose bus port is free too.
-func freePort(t *testing.T) uint16 {
-	for range 100 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		port := l.Addr().(*net.TCPAddr).Port
-		l.Close()
-		if port > 55535 {
-			port -= 20000
-		}
-		client, err1 := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		bus, err2 := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port+10000))
-		if err1 == nil {
-			client.Close()
-		}
-		if err2 == nil {
-			bus.Close()
-		}
-		if err1 == nil && err2 == nil {
-			return uint16(port)
-		}
-	}
-	t.Fatal("no free pair of ports")
-	return 0
-}
-
 func startReal(t *testing.T, path, dir, name string) *realServer {
-	return startRealOn(t, path, dir, name, freePort(t))
+	return startRealOn(t, path, dir, name, uint16(testport.Free(t)))
 }
 
 func startRealOn(t *testing.T, path, dir, name string, port uint16) *realServer {
@@ -273,7 +247,7 @@ type realPeer struct {
 }
 
 func newRealPeer(t *testing.T) *realPeer {
-	p := &realPeer{id: mustID("feedfeedfeedfeedfeedfeedfeedfeedfeedfeed"), port: freePort(t),
+	p := &realPeer{id: mustID("feedfeedfeedfeedfeedfeedfeedfeedfeedfeed"), port: uint16(testport.Free(t)),
 		conns: map[net.Conn]bool{}, dialled: map[string]net.Conn{}, shapes: map[string][]byte{}}
 	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", p.port+10000))
 	if err != nil {

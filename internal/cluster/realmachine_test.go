@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/skeindb/skein/internal/testport"
 )
 
 // live runs one machine on real sockets, in one goroutine, with no data: the
@@ -31,7 +33,7 @@ type live struct {
 }
 
 func startLive(t *testing.T) *live {
-	l := &live{t: t, port: freePort(t), start: time.Now(), do: make(chan func(), 1000), quit: make(chan struct{}),
+	l := &live{t: t, port: uint16(testport.Free(t)), start: time.Now(), do: make(chan func(), 1000), quit: make(chan struct{}),
 		conns: map[LinkID]net.Conn{}, wait: map[LinkID][]byte{}}
 	cfg := DefaultSettings()
 	cfg.NodeTimeout = 1000

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/skeindb/skein/internal/hashslot"
 	"github.com/skeindb/skein/internal/store"
+	"github.com/skeindb/skein/internal/testport"
 )
 
 // startRedis runs a real redis-server with its data in dir until the test ends.
@@ -43,13 +43,8 @@ func startServer(t *testing.T, name, dir string, args ...string) *redis.Client {
 	if err != nil {
 		t.Skipf("%s is not installed: not compared with it", name)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
-	_, port, _ := net.SplitHostPort(addr)
+	port := strconv.Itoa(testport.Free(t))
+	addr := "127.0.0.1:" + port
 	var log bytes.Buffer
 	cmd := exec.Command(bin, append([]string{"--port", port, "--bind", "127.0.0.1", "--dir", dir, "--save", "",
 		"--enable-debug-command", "yes", "--daemonize", "no"}, args...)...)

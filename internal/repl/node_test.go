@@ -26,6 +26,7 @@ import (
 	"github.com/skeindb/skein/internal/rdb"
 	"github.com/skeindb/skein/internal/resp"
 	"github.com/skeindb/skein/internal/store"
+	"github.com/skeindb/skein/internal/testport"
 )
 
 // patience bounds every wait for something that must happen.
@@ -126,12 +127,7 @@ func newNode(t testing.TB, change func(*Settings)) *node {
 	n.e = engine.New(engine.Options{Store: n.st, Env: &command.Env{}})
 	log := slog.New(slog.NewTextHandler(n.logs, nil))
 	n.net = netio.New(netio.Options{Open: func(c *netio.Conn) netio.Handler { return n.e.Open(c) }})
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	n.port = ln.Addr().(*net.TCPAddr).Port
-	ln.Close()
+	n.port = testport.Free(t)
 	n.set.AnnouncePort = n.port
 	dir := t.TempDir()
 	n.repl = New(Options{Engine: n.e, Slog: log, Dial: n.links.dial, Settings: func() Settings {
@@ -282,12 +278,7 @@ func redisServer(t *testing.T, args ...string) *peerServer {
 	if err != nil {
 		t.Skip("redis-server is not installed: interoperability is not checked")
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := ln.Addr().(*net.TCPAddr).Port
-	ln.Close()
+	port := testport.Free(t)
 	s := &peerServer{port: port}
 	s.cmd = exec.Command(path, append([]string{"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir(),
 		"--repl-diskless-sync-delay", "0", "--repl-diskless-load", "disabled"}, args...)...)

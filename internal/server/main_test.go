@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/skeindb/skein/internal/disk"
+	"github.com/skeindb/skein/internal/testport"
 )
 
 // The test binary is the server too: with this variable it runs Main.
@@ -36,12 +37,7 @@ func serverCommand(args ...string) *exec.Cmd {
 
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+	return strconv.Itoa(testport.Free(t))
 }
 
 // waitFor polls a file until it matches.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/skeindb/skein/internal/testport"
 )
 
 func TestPlan(t *testing.T) {
@@ -134,29 +135,6 @@ func (o *output) await(t *testing.T, pattern string) {
 	t.Fatalf("never printed %q:\n%s", pattern, o)
 }
 
-// freePorts finds n ports in a row that are free, the bus's too.
-func freePorts(t *testing.T, n int) int {
-	t.Helper()
-next:
-	for range 50 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		port := l.Addr().(*net.TCPAddr).Port
-		l.Close()
-		port = 20000 + port%30000 // below the range that outgoing connections take ports from
-		for p := port; p < port+n; p++ {
-			if portFree(p) != nil || portFree(p+busOffset) != nil {
-				continue next
-			}
-		}
-		return port
-	}
-	t.Fatal("no free ports")
-	return 0
-}
-
 // session is a Cluster under way.
 type session struct {
 	c    *Cluster
@@ -208,7 +186,7 @@ func TestCluster(t *testing.T) {
 	if err != nil {
 		t.Skip("no redis-server")
 	}
-	o := Options{Primaries: 3, Replicas: 1, Port: freePorts(t, 6), Dir: t.TempDir(), Server: []string{redis}, Args: []string{"--requirepass", "secret"}}
+	o := Options{Primaries: 3, Replicas: 1, Port: testport.FreeRange(t, 6), Dir: t.TempDir(), Server: []string{redis}, Args: []string{"--requirepass", "secret"}}
 	s := start(t, o)
 	s.out.await(t, `cluster is ready after .*redis-cli -c -p `+strconv.Itoa(o.Port)+` -a <password>\n`)
 	ids := readyNodes(s.out.String())
@@ -285,7 +263,7 @@ func readyNodes(text string) map[string]string {
 
 // A node that cannot start ends the run with a word on where to look.
 func TestHopeless(t *testing.T) {
-	s := start(t, Options{Primaries: 1, Port: freePorts(t, 1), Dir: t.TempDir(), Server: []string{"/bin/false"}})
+	s := start(t, Options{Primaries: 1, Port: testport.FreeRange(t, 1), Dir: t.TempDir(), Server: []string{"/bin/false"}})
 	select {
 	case err := <-s.done:
 		if err == nil || !strings.Contains(err.Error(), "does not start; see the logs in ") {

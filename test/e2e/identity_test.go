@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/skeindb/skein/internal/testport"
 	"github.com/skeindb/skein/test/proc"
 )
 
@@ -17,7 +18,7 @@ import (
 // that kill -9 changes nothing of it.
 func TestNodeIdentity(t *testing.T) {
 	t.Parallel()
-	bus := proc.Port(t)
+	bus := testport.Free(t)
 	a := proc.StartNode(t, proc.Skein(t), proc.ClusterArgs()...)
 	b := proc.StartNode(t, proc.Skein(t), proc.ClusterArgs("--cluster-port", strconv.Itoa(bus))...)
 	for _, n := range []*proc.Node{a, b} {

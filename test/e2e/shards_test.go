@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/skeindb/skein/internal/testport"
 	"github.com/skeindb/skein/test/proc"
 )
 
@@ -33,7 +34,7 @@ func TestClusterDirectives(t *testing.T) {
 		{"cluster-wake-guard", "no", "maybe"}, {"cluster-sync-guard", "no", "maybe"}, {"cluster-stale-primary-guard", "no", "maybe"},
 		{"cluster-vote-once-guard", "no", "maybe"}, {"cluster-id-guard", "no", "maybe"}, {"cluster-fresh-election", "no", "maybe"}, {"cluster-election-fast-retry", "no", "maybe"},
 		{"cluster-lost-data-guard", "no", "maybe"},
-		{"cluster-port", strconv.Itoa(proc.Port(t)), "70000"},
+		{"cluster-port", strconv.Itoa(testport.Free(t)), "70000"},
 	}
 	get := func(n *proc.Node, name string) string { return fmt.Sprint(n.Must("CONFIG", "GET", name).([]any)[1]) }
 	var text strings.Builder

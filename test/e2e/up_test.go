@@ -17,6 +17,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/skeindb/skein/internal/testport"
 	"github.com/skeindb/skein/test/proc"
 )
 
@@ -121,7 +122,7 @@ func inTime(t *testing.T, what string, took float64, args ...string) {
 // "skein up" has a cluster ready in three seconds, the first time and after
 // Ctrl-C, the second time with the same node ids and data.
 func TestUp(t *testing.T) {
-	dir, port := t.TempDir(), proc.Ports(t, 6)
+	dir, port := t.TempDir(), testport.FreeRange(t, 6)
 	args := []string{"--port", strconv.Itoa(port), "--dir", dir}
 	ctx := context.Background()
 	ids := func() string {
@@ -185,7 +186,7 @@ func TestUp(t *testing.T) {
 
 // A node of "skein up" that dies comes back, and so does the cluster.
 func TestUpRestartsNodes(t *testing.T) {
-	port := proc.Ports(t, 3)
+	port := testport.FreeRange(t, 3)
 	u := startUp(t, "--port", strconv.Itoa(port), "--dir", t.TempDir(), "--replicas", "0", "--", "--cluster-node-timeout", "2000")
 	u.waitLine(t, `cluster is ready after`)
 	c := redis.NewClient(&redis.Options{Addr: "127.0.0.1:" + strconv.Itoa(port), Protocol: 2, MaxRetries: -1, DialTimeout: time.Second})

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/skeindb/skein/internal/testport"
 	"github.com/skeindb/skein/test/proc"
 )
 
@@ -152,7 +153,7 @@ func migrate(t *testing.T, from, to proc.Program) (replies []string) {
 	t.Helper()
 	source, target := proc.StartNode(t, from), proc.StartNode(t, to)
 	s, d := source.Raw(2), target.Raw(2)
-	free := proc.Port(t)
+	free := testport.Free(t)
 	for _, line := range lines(migrations) {
 		who, text, _ := strings.Cut(line, " ")
 		conn := s

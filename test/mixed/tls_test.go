@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/skeindb/skein/internal/cluster"
+	"github.com/skeindb/skein/internal/testport"
 	"github.com/skeindb/skein/test/forged"
 	"github.com/skeindb/skein/test/proc"
 )
@@ -61,7 +62,7 @@ func TestMixedTLS(t *testing.T) {
 		var nodes []*proc.Node
 		var ports []int // TLS
 		for i, p := range []proc.Program{skein, real, skein, real} {
-			ports = append(ports, proc.Port(t))
+			ports = append(ports, testport.Free(t))
 			n := proc.StartNode(t, p, proc.ClusterArgs(append(args, "--tls-port", strconv.Itoa(ports[i]))...)...)
 			n.Must("CLUSTER", "SET-CONFIG-EPOCH", i+1)
 			nodes = append(nodes, n)

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/skeindb/skein/internal/testport"
 )
 
 // Longest time a server may need to start or to stop on a busy machine.
@@ -51,7 +53,7 @@ func QuietClients() { redis.SetLogger(quiet{}) }
 // DEBUG, saves by command and at its end only if the arguments say so.
 func NewNode(t testing.TB, p Program, args ...string) *Node {
 	t.Helper()
-	n := &Node{Program: p, Port: Port(t), t: t, Args: args}
+	n := &Node{Program: p, Port: testport.Free(t), t: t, Args: args}
 	var err error
 	if n.Dir, err = os.MkdirTemp("", fmt.Sprintf("%s-%d-", p.Name, n.Port)); err != nil {
 		t.Fatal(err)
