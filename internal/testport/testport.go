@@ -14,7 +14,7 @@ import (
 // range that systems use for outgoing connections, as are the bus's: none of those
 // sits on a port between its choice and its use, or while a server restarts.
 const (
-	first     = 16384
+	first     = 16400
 	last      = 22700
 	busOffset = 10000
 )
