@@ -341,15 +341,33 @@ func (m *Machine) claim(s *node, e uint64, b *SlotSet) {
 		m.epochOf(self) < e && sameShard {
 		newPrimary = s
 	}
+	if newPrimary != nil && !sameShard {
+		// The shard lost some slots to s and the others to a failover: whose claim
+		// comes last says nothing.
+		if heir := m.heir(cur); heir != nil {
+			newPrimary, sameShard = heir, true
+		}
+	}
 	switch {
 	case newPrimary != nil && !held && (cur == nil || cur.slotCount == 0) && (m.cfg.AllowReplicaMigration || sameShard):
-		m.event(LevelInfo, "own slots were claimed, becoming a replica", s)
-		m.becomeReplica(s, !sameShard, !sameShard)
+		m.event(LevelInfo, "own slots were claimed, becoming a replica", newPrimary)
+		m.becomeReplica(newPrimary, !sameShard, !sameShard)
 		m.todo |= todoState
 		m.save(true)
 	case dirty != nil:
 		m.effect(DropSlotKeys{dirty})
 	}
+}
+
+// heir is the primary with slots of self's shard that is not old, nil if there is
+// none: the one who won an election against old.
+func (m *Machine) heir(old *node) *node {
+	for _, n := range m.nodes {
+		if n != m.self && n != old && n.shard == m.self.shard && n.isPrimary() && n.slotCount > 0 && !n.isFail() {
+			return n
+		}
+	}
+	return nil
 }
 
 func addTo(s **SlotSet, slot int) {

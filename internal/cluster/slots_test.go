@@ -64,6 +64,36 @@ func TestClaims(t *testing.T) {
 	}
 }
 
+// A primary that is back after its replica won its slots, but for some that a third
+// took, follows the replica, whoever it hears last.
+func TestLastClaimDoesNotChooseThePrimary(t *testing.T) {
+	for _, order := range [][]string{{"b", "c"}, {"c", "b"}} {
+		l := observerLab(t)
+		heir := l.node("c")
+		heir.shard = l.m.self.shard
+		claims := map[string]*SlotSet{"b": new(SlotSet), "c": new(SlotSet)}
+		for name, set := range claims {
+			*set = *l.node(name).slots
+		}
+		for slot := range l.m.self.slots.All() {
+			who := "c"
+			if slot < 10 {
+				who = "b"
+			}
+			claims[who].Add(slot)
+		}
+		for _, name := range order {
+			l.recv(name, l.claimMsg(name, 12, claims[name]))
+		}
+		if s := l.m.self; !s.isReplica() || s.primary != heir {
+			t.Errorf("%v: replica %v of %v, want of c", order, s.isReplica(), s.primary)
+		}
+		if f, ok := effectOf[Follow](l); !ok || f.Primary != nid("c") || f.FullResync {
+			t.Errorf("%v: follow %+v", order, f)
+		}
+	}
+}
+
 // 7.4, last part: without replica migration an empty primary stays one if the
 // winner is of another shard, and follows if it is of the same.
 func TestLosingAllSlotsWithoutMigration(t *testing.T) {
