@@ -72,6 +72,10 @@ fuzz-smoke:
 aof-kill: build ## kill -9 under load with an append-only file, ROUNDS (200) times with each policy
 	ROUNDS=$(or $(ROUNDS),200) SKEIN_BIN=$(CURDIR)/$(BIN)/skein $(GO) test -count=1 -timeout 60m -run 'AOFKill' -v ./test/e2e
 
+.PHONY: handover
+handover: build tools ## a node killed, stopped or cut off at each point of a slot's move, key by key and atomic, in every combination
+	SLOTMOVE=all HANDOVER=all SKEIN_BIN=$(CURDIR)/$(BIN)/skein $(GO) test -count=1 -timeout 60m -run 'SlotMoveInterrupted|HandoverFaults' -v ./test/e2e
+
 .PHONY: sim
 sim: build ## simulate clusters of NODES (50) with faults, SEEDS=1..1000 or SEED=7
 	$(BIN)/skein sim --nodes $(NODES) --seeds $(SEEDS)

@@ -35,12 +35,14 @@
 // Whatever fails before the grant leaves the source the owner, and the target
 // deletes what it got. After the grant only the target can tell: a source that
 // loses the connection then asks (PROBE) until it is told, or the claim comes, or
-// the time is over after which a target without grant does not take slots.
+// the time is over after which a target without grant does not take slots. Before
+// all that the source tells its replicas which slots may go (LEAVE), so that one
+// which succeeds a source that died before it could delete the keys does that.
 //
 // Read state.go, export.go and import.go (the two state machines, which touch
 // nothing), message.go (their messages), then the drivers: mover.go,
 // exporter.go with records.go, filter.go and throttle.go, importer.go, track.go
-// (replicas of a target); commands.go, info.go.
+// (replicas of either side); commands.go, info.go.
 //
 // # Goroutines and locks
 //

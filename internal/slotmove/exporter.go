@@ -46,6 +46,7 @@ type exporter struct {
 	marked   int64 // sent when the last mark was
 	markedAt time.Time
 	broken   bool          // a write was cut: nothing more can be sent
+	left     bool          // the replicas were told that the slots may go
 	deaf     chan struct{} // closed when read is over; nil before it began
 
 	acked   atomic.Int64 // the target's last answer to a mark
@@ -155,6 +156,9 @@ func (x *exporter) end() {
 	j := x.x.Job
 	m.keepLocked(&j, limit)
 	m.mu.Unlock()
+	if x.left {
+		m.o.Announce((&Msg{Kind: MsgFinish, Name: j.Name, State: j.State}).Append(nil))
+	}
 	m.told(&j)
 }
 
@@ -421,6 +425,8 @@ func (x *exporter) obey() bool {
 				x.write(a.Msg.Append(nil))
 			}
 		case ActFreeze:
+			x.left = true
+			x.m.o.Announce((&Msg{Kind: MsgLeave, Name: x.name, Slots: *x.slots}).Append(nil))
 			x.freeze()
 		case ActProbe:
 			x.step(Event{Kind: EvProbed, Text: x.probe()})

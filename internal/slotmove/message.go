@@ -25,13 +25,14 @@ const (
 	MsgGranted        // it may
 	MsgFinish         // STATE s NAME n [MESSAGE m]: it is over
 	MsgProbe          // NAME n SLOTSRANGE a b ...: has the target taken the slots?
+	MsgLeave          // NAME n SLOTSRANGE a b ...: to replicas of a source: the slots may be taken from here on
 )
 
-var kindWords = [...]string{"", "establish", "ack", "snapshot-eof", "request-pause", "paused", "request-failover", "failover-granted", "finish", "probe"}
+var kindWords = [...]string{"", "establish", "ack", "snapshot-eof", "request-pause", "paused", "request-failover", "failover-granted", "finish", "probe", "leave"}
 
 func (k Kind) String() string { return strings.ToUpper(kindWords[k]) }
 
-// Msg is one message between the two sides, or from a target to its replicas.
+// Msg is one message between the two sides, or from one of them to its replicas.
 type Msg struct {
 	Kind   Kind
 	Source string // node id
@@ -110,7 +111,7 @@ func ParseMsg(args [][]byte) (m Msg, errText string) {
 	if len(args) == 0 {
 		return m, command.ErrSyntax
 	}
-	for k := MsgEstablish; k <= MsgProbe; k++ {
+	for k := MsgEstablish; k <= MsgLeave; k++ {
 		if command.Word(args[0], kindWords[k]) {
 			m.Kind = k
 		}
@@ -142,7 +143,7 @@ func ParseMsg(args [][]byte) (m Msg, errText string) {
 				}
 			case m.Kind == MsgFinish && command.Word(word, "message"):
 				m.Text = string(value)
-			case m.Kind == MsgProbe && command.Word(word, "slotsrange"):
+			case m.Kind >= MsgProbe && command.Word(word, "slotsrange"):
 				if args, errText = parseRanges(append([][]byte{value}, args...), &m.Slots); errText != "" {
 					return m, errText
 				}
@@ -184,7 +185,7 @@ func ParseMsg(args [][]byte) (m Msg, errText string) {
 		if !named || !m.State.Final() {
 			return m, command.ErrSyntax
 		}
-	case MsgProbe:
+	case MsgProbe, MsgLeave:
 		if !named || m.Slots.Len() == 0 {
 			return m, command.ErrSyntax
 		}
@@ -210,7 +211,7 @@ func (m *Msg) Append(dst []byte) []byte {
 		if m.Text != "" {
 			args = append(args, "MESSAGE", m.Text)
 		}
-	case MsgProbe:
+	case MsgProbe, MsgLeave:
 		args = append(args, "NAME", m.Name)
 		ranges()
 	}

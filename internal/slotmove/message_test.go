@@ -23,6 +23,7 @@ func TestMessages(t *testing.T) {
 		{Kind: MsgFinish, Name: jobN, State: Success},
 		{Kind: MsgFinish, Name: jobN, State: Failed, Text: "a reason\r\nof two lines"},
 		{Kind: MsgProbe, Name: jobN, Slots: someSlots(5)},
+		{Kind: MsgLeave, Name: jobN, Slots: someSlots(5, 6)},
 	} {
 		var p resp.Parser
 		argv, _, err := p.Next(m.Append(nil), nil)
@@ -62,6 +63,7 @@ func TestMessages(t *testing.T) {
 		"FINISH STATE connecting NAME " + jobN: "ERR syntax error",
 		"FINISH NAME " + jobN:                  "ERR syntax error",
 		"PROBE NAME " + jobN:                   "ERR syntax error",
+		"LEAVE SLOTSRANGE 1 1":                 "ERR syntax error",
 	} {
 		if _, got := ParseMsg(words(line)); got != want {
 			t.Errorf("%s: %q, want %q", line, got, want)

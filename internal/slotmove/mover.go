@@ -91,6 +91,7 @@ type Mover struct {
 	exports []*exporter
 	imports []*importer
 	tracked map[string]*tracked
+	leaving map[string]leaving
 	past    []Job // over, the latest first
 }
 
@@ -99,7 +100,7 @@ const tickEvery = 100 * time.Millisecond
 
 // New returns a Mover without jobs; Start sets it going.
 func New(o Options) *Mover {
-	m := &Mover{o: o, start: time.Now(), tracked: map[string]*tracked{}}
+	m := &Mover{o: o, start: time.Now(), tracked: map[string]*tracked{}, leaving: map[string]leaving{}}
 	m.ctx, m.stop = context.WithCancel(context.Background())
 	return m
 }
@@ -192,6 +193,7 @@ func (m *Mover) tick() {
 		i.announce()
 	}
 	m.tickTracked(replica)
+	m.tickLeaving(replica)
 }
 
 // owner tells who owns slots; they change hands together.

@@ -1,6 +1,8 @@
 package slotmove
 
 import (
+	"maps"
+
 	"github.com/skeindb/skein/internal/command"
 	"github.com/skeindb/skein/internal/engine"
 	"github.com/skeindb/skein/internal/store"
@@ -21,6 +23,15 @@ func (m *Mover) fromPrimary(msg *Msg) {
 		m.track(Job{Name: msg.Name, Import: true, Slots: msg.Slots})
 	case MsgFinish:
 		m.untrack(msg.Name, msg.State, msg.Text)
+		if msg.State != Success {
+			m.mu.Lock()
+			delete(m.leaving, msg.Name)
+			m.mu.Unlock()
+		}
+	case MsgLeave:
+		m.mu.Lock()
+		m.leaving[msg.Name] = leaving{msg.Slots, m.now().Mono}
+		m.mu.Unlock()
 	}
 }
 
@@ -86,6 +97,49 @@ func (m *Mover) tickTracked(replica bool) {
 			m.untrack(t.Name, Failed, "Nothing was heard of it from the primary")
 		}
 	}
+}
+
+// leaving are slots that a migration may take from this node's shard, known from
+// the stream. When they are another's, the primary deletes the keys; if it dies
+// before, the replica that succeeds it has to.
+type leaving struct {
+	slots Slots
+	heard int64 // Mono
+}
+
+func (m *Mover) tickLeaving(replica bool) {
+	m.mu.Lock()
+	all := maps.Clone(m.leaving)
+	now := m.now().Mono
+	m.mu.Unlock()
+	for name, l := range all {
+		over := now-l.heard > forgetAfter // it was given up, and nobody lived to say so
+		if !replica && m.dropTaken(&l.slots) {
+			over = true
+		}
+		if over {
+			m.mu.Lock()
+			delete(m.leaving, name)
+			m.mu.Unlock()
+		}
+	}
+}
+
+// dropTaken deletes the keys of slots that are another's, but for those that come
+// back by now. It reports whether there was one.
+func (m *Mover) dropTaken(slots *Slots) (any bool) {
+	cl, e := m.o.Cluster, m.o.Engine
+	me := cl.MyID()
+	slots.Each(func(slot int) {
+		if o := cl.Owner(slot); o == "" || o == me {
+			return
+		}
+		any = true
+		if importing, _ := cl.Open(slot); !importing && !e.Store.SlotHidden(uint16(slot)) {
+			e.DropSlot(uint16(slot))
+		}
+	})
+	return any
 }
 
 func empty(st *store.Store, slot int) bool { return st.DB(0).SlotLen(uint16(slot)) == 0 }

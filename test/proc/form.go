@@ -16,17 +16,27 @@ type Shard struct {
 // primary. Nodes holds the primaries in order, then the replicas in order.
 func FormShards(t testing.TB, replicas []int, args ...string) *Cluster {
 	t.Helper()
-	var shards []Shard
+	return FormShardsOf(t, skeinShards(t, replicas), args...)
+}
+
+func skeinShards(t testing.TB, replicas []int) (shards []Shard) {
+	t.Helper()
 	for _, n := range replicas {
 		shards = append(shards, Shard{Skein(t), slices.Repeat([]Program{Skein(t)}, n)})
 	}
-	return FormShardsOf(t, shards, args...)
+	return shards
 }
 
 // FormShardsOf starts a cluster of given shards by commands alone, which is
 // faster than redis-cli and takes any layout. Nodes holds the primaries in order,
 // then the replicas in order.
 func FormShardsOf(t testing.TB, shards []Shard, args ...string) *Cluster {
+	t.Helper()
+	return formShards(t, shards, func(*Node) {}, args...)
+}
+
+// formShards is FormShardsOf with something done to each node before it starts.
+func formShards(t testing.TB, shards []Shard, prepare func(*Node), args ...string) *Cluster {
 	t.Helper()
 	c := &Cluster{t: t}
 	n := len(shards)
@@ -42,6 +52,7 @@ func FormShardsOf(t testing.TB, shards []Shard, args ...string) *Cluster {
 	}
 	total := len(c.Nodes)
 	for _, node := range c.Nodes {
+		prepare(node)
 		node.Launch()
 	}
 	for i, node := range c.Nodes {
