@@ -119,41 +119,33 @@ func (b *Bus) Admin(cmd cluster.Command) (reply cluster.AdminReply, err error) {
 	return reply, err
 }
 
+// Errors of slot numbers.
+const errBadSlot = "ERR Invalid or out of range slot"
+
+func slotOf(arg []byte) (int, bool) {
+	n, ok := command.ParseInt(arg)
+	return int(n), ok && n >= 0 && n < store.Slots
+}
+
 // parseSlot reads a slot number; it replies with the error itself.
 func parseSlot(c *command.Ctx, arg []byte) (int, bool) {
-	n, ok := command.ParseInt(arg)
-	if !ok || n < 0 || n >= store.Slots {
-		c.Error("ERR Invalid or out of range slot")
-		return 0, false
+	n, ok := slotOf(arg)
+	if !ok {
+		c.Error(errBadSlot)
 	}
-	return int(n), true
+	return n, ok
 }
 
 func addSlots(b *Bus, c *command.Ctx) {
 	var slots []int
+	var bad error // behind slots, which are looked at first
 	args := c.Argv[2:]
 	if strings.HasSuffix(c.Spec.Name, "range") {
 		if len(args)%2 != 0 {
 			c.Error(command.WrongArity(c.Spec.Full))
 			return
 		}
-		for i := 0; i < len(args); i += 2 {
-			first, ok := parseSlot(c, args[i])
-			if !ok {
-				return
-			}
-			last, ok := parseSlot(c, args[i+1])
-			if !ok {
-				return
-			}
-			if first > last {
-				c.Error(fmt.Sprintf("ERR start slot number %d is greater than end slot number %d", first, last))
-				return
-			}
-			for s := first; s <= last; s++ {
-				slots = append(slots, s)
-			}
-		}
+		slots, bad = parseSlotRanges(args)
 	} else {
 		for _, a := range args {
 			s, ok := parseSlot(c, a)
@@ -164,10 +156,29 @@ func addSlots(b *Bus, c *command.Ctx) {
 		}
 	}
 	if strings.HasPrefix(c.Spec.Name, "add") {
-		b.admin(c, cluster.AddSlots{Slots: slots})
+		b.admin(c, cluster.AddSlots{Slots: slots, Bad: bad})
 	} else {
-		b.admin(c, cluster.DelSlots{Slots: slots})
+		b.admin(c, cluster.DelSlots{Slots: slots, Bad: bad})
 	}
+}
+
+// parseSlotRanges returns the slots of the ranges before the first wrong one, and
+// what is wrong with that.
+func parseSlotRanges(args [][]byte) (slots []int, bad error) {
+	for i := 0; i < len(args); i += 2 {
+		first, ok1 := slotOf(args[i])
+		last, ok2 := slotOf(args[i+1])
+		switch {
+		case !ok1 || !ok2:
+			return slots, cluster.AdminError(errBadSlot)
+		case first > last:
+			return slots, cluster.AdminError(fmt.Sprintf("ERR start slot number %d is greater than end slot number %d", first, last))
+		}
+		for s := first; s <= last; s++ {
+			slots = append(slots, s)
+		}
+	}
+	return slots, nil
 }
 
 func flushSlots(b *Bus, c *command.Ctx) {

@@ -111,12 +111,12 @@ func TestAddDelSlots(t *testing.T) {
 		cmd  Command
 		want string
 	}{
-		{AddSlots{[]int{1, 2, 100}}, "ERR Slot 100 is already busy"},
-		{AddSlots{[]int{1, 2, 1}}, "ERR Slot 1 specified multiple times"},
-		{DelSlots{[]int{1}}, "ERR Slot 1 is already unassigned"},
-		{AddSlots{[]int{1, 2, 3}}, ""},
-		{DelSlots{[]int{1, 3, 1}}, "ERR Slot 1 specified multiple times"},
-		{DelSlots{[]int{1, 100}}, ""},
+		{AddSlots{Slots: []int{1, 2, 100}}, "ERR Slot 100 is already busy"},
+		{AddSlots{Slots: []int{1, 2, 1}}, "ERR Slot 1 specified multiple times"},
+		{DelSlots{Slots: []int{1}}, "ERR Slot 1 is already unassigned"},
+		{AddSlots{Slots: []int{1, 2, 3}}, ""},
+		{DelSlots{Slots: []int{1, 3, 1}}, "ERR Slot 1 specified multiple times"},
+		{DelSlots{Slots: []int{1, 100}}, ""},
 	} {
 		if got := l.admin(tt.cmd); got != tt.want {
 			t.Errorf("%+v: %q, want %q", tt.cmd, got, tt.want)

@@ -120,7 +120,7 @@ func hostile(t *testing.T, seed uint64, steps int) {
 			slot := r.IntN(SlotCount)
 			cmds := []Command{
 				Meet{IP: "10.0.0.8", Port: 7000}, Forget{text(id())}, Replicate{text(id())}, Failover{FailoverMode(r.IntN(3))},
-				AddSlots{[]int{slot}}, DelSlots{[]int{slot}}, FlushSlots{}, BumpEpoch{},
+				AddSlots{Slots: []int{slot}}, DelSlots{Slots: []int{slot}}, FlushSlots{}, BumpEpoch{},
 				SetSlot{Slot: slot, Action: SlotAction(r.IntN(4)), Node: text(id()), Propagated: r.IntN(2) == 0},
 				SetConfigEpoch{int64(r.IntN(9))}, Reset{Hard: r.IntN(2) == 0}, KillLinks{Node: text(id()), To: true, From: true},
 			}
