@@ -2,35 +2,64 @@ package bus
 
 import (
 	"sync"
-	"time"
 
 	"github.com/skeindb/skein/internal/cluster"
 	"github.com/skeindb/skein/internal/engine"
+	"github.com/skeindb/skein/internal/store"
 )
 
-// applier carries views and effects into the data side, in order, in a
-// goroutine that may wait for slot locks as the driver may not.
+// applier carries views and effects into the data side, in two goroutines that may
+// wait as the driver may not.
+//
+// One shows views: commands that begin from then on go by them. It takes no slot lock,
+// so what the cluster has decided counts at once whatever runs, and the lease on the
+// slots can be renewed. The other (carry.go) follows with all that waits for commands
+// that run: it sees to it that none goes by an older view any more, carries out effects,
+// and lets those go on who wait for either. Its work keeps the order in which it came,
+// but later views may be shown before it. Where they must not be, the first one waits:
+// a promotion for the Follow before it, a view that brings slots for the end of the
+// deletion of what was in them.
 type applier struct {
 	b      *Bus
 	mu     sync.Mutex
-	items  []applyItem
+	items  []applyItem // to be shown
 	wake   chan struct{}
 	closed bool
 
-	replica bool             // role applied last
-	slots   *cluster.SlotSet // of the shard, applied last
+	carry   []applyItem // to be carried out
+	carryUp chan struct{}
+	carried sync.Cond // an effect was carried out, or closed
+	recheck chan struct{}
+
+	// Of what is not yet carried out.
+	follows  int             // Follow
+	drops    int             // DropSlotKeys, FlushAll
+	dropping cluster.SlotSet // their slots
+
+	newest *cluster.View   // shown last
+	stale  store.StripeSet // locks of commands that may go by an older one
+
+	// The first goroutine's.
+	replica bool             // role shown last
+	slots   *cluster.SlotSet // of the shard, shown last
 }
 
-// applyItem is one of: a view, an effect, someone who waits for those before.
+// applyItem is one of: a view, an effect, someone who waits until those before are
+// shown, or carried out.
 type applyItem struct {
 	view   *cluster.View
+	became bool // with view, which is shown: the role was lost
 	effect cluster.Effect
+	shown  chan struct{}
 	done   chan struct{}
 }
 
 func (a *applier) init(b *Bus) {
 	a.b = b
 	a.wake = make(chan struct{}, 1)
+	a.carryUp = make(chan struct{}, 1)
+	a.recheck = make(chan struct{}, 1)
+	a.carried.L = &a.mu
 }
 
 // put queues an item. A view that nobody has seen yet is replaced by the next,
@@ -44,8 +73,13 @@ func (a *applier) put(it applyItem) {
 		a.items = append(a.items, it)
 	}
 	a.mu.Unlock()
+	poke(a.wake)
+}
+
+// poke wakes the reader of a channel of one place.
+func poke(wake chan struct{}) {
 	select {
-	case a.wake <- struct{}{}:
+	case wake <- struct{}{}:
 	default:
 	}
 }
@@ -53,30 +87,24 @@ func (a *applier) put(it applyItem) {
 func (a *applier) stop() {
 	a.mu.Lock()
 	a.closed = true
+	a.carried.Broadcast()
 	a.mu.Unlock()
-	select {
-	case a.wake <- struct{}{}:
-	default:
-	}
+	poke(a.wake)
+	poke(a.carryUp)
+	poke(a.recheck)
 }
 
+// run shows what is queued until stop.
 func (a *applier) run() {
 	defer a.b.wg.Done()
-	recheck := time.NewTicker(time.Second)
-	defer recheck.Stop()
-	for {
-		select {
-		case <-a.wake:
-		case <-recheck.C:
-			a.b.opt.Engine.RecheckBlocked(false)
-		}
+	for range a.wake {
 		if a.drain() {
 			return
 		}
 	}
 }
 
-// drain carries out everything queued; it reports whether stop was called.
+// drain shows everything queued; it reports whether stop was called.
 func (a *applier) drain() (stopped bool) {
 	for {
 		a.mu.Lock()
@@ -88,69 +116,109 @@ func (a *applier) drain() (stopped bool) {
 		it := a.items[0]
 		a.items = a.items[1:]
 		a.mu.Unlock()
+		switch e := it.effect.(type) {
+		case nil:
+		case cluster.Promote:
+			if a.wait(func() bool { return a.follows == 0 }) {
+				a.b.opt.Repl.Promote()
+			}
+			continue
+		default:
+			a.later(applyItem{effect: e})
+			continue
+		}
 		switch {
 		case it.view != nil:
-			a.publish(it.view)
-		case it.effect != nil:
-			a.carryOut(it.effect)
+			if a.wait(func() bool { return a.drops == 0 || !a.dropping.Overlaps(it.view.Mine) }) {
+				a.show(it.view)
+			}
+		case it.shown != nil:
+			close(it.shown)
 		case it.done != nil:
-			close(it.done)
+			a.later(it)
 		}
 	}
 }
 
-// publish makes a view the one that commands see.
-func (a *applier) publish(v *cluster.View) {
-	b := a.b
-	own := new([256]uint64)
-	replica := v.Myself().Flags.Has(cluster.FlagReplica)
-	if v.State == cluster.StateOK && !replica {
+// wait returns when ok, called with mu held, holds; false: stop was called.
+func (a *applier) wait(ok func() bool) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for !a.closed && !ok() {
+		a.carried.Wait()
+	}
+	return !a.closed
+}
+
+// show makes a view the one that commands see.
+func (a *applier) show(v *cluster.View) {
+	b, eng := a.b, a.b.opt.Engine
+	ev := &engine.View{Cluster: true, Replica: v.Myself().Flags.Has(cluster.FlagReplica), Own: new([256]uint64),
+		Router: &router{b: b, v: v}, NodeID: v.Myself().ID.String()}
+	if v.State == cluster.StateOK && !ev.Replica {
+		ev.Held = new([256]uint64)
 		for slot := range v.Mine.All() {
+			ev.Held[slot>>6] |= 1 << (slot & 63)
 			if !v.Open.Has(slot) {
-				own[slot>>6] |= 1 << (slot & 63)
+				ev.Own[slot>>6] |= 1 << (slot & 63)
 			}
 		}
 	}
 	if slots := shardSlots(v); slots != a.slots && !slots.Equal(a.slots) {
 		old := a.slots
-		b.opt.Engine.ResetSlotUsage(func(slot int) bool { return slots.Has(slot) != old.Has(slot) })
+		eng.ResetSlotUsage(func(slot int) bool { return slots.Has(slot) != old.Has(slot) })
 		a.slots = slots
 	}
+	became := ev.Replica && !a.replica
+	a.replica = ev.Replica
 	b.applied.Store(v)
-	became := replica && !a.replica
-	a.replica = replica
-	b.opt.Engine.SetView(&engine.View{
-		Replica: replica, Cluster: true, Own: own, Router: &router{b: b, v: v}, NodeID: v.Myself().ID.String(),
-	})
+	eng.SetView(ev)
 	b.shown.Store(v)
 	b.renewLease()
-	b.opt.Engine.RecheckBlocked(became)
+	a.mu.Lock()
+	if a.newest != nil {
+		addStale(&a.stale, a.newest, v)
+	}
+	a.newest = v
+	a.mu.Unlock()
+	a.later(applyItem{view: v, became: became})
+	if became {
+		eng.RecheckBlocked(true) // takes no slot locks
+	}
+	poke(a.recheck)
 }
 
-func (a *applier) carryOut(e cluster.Effect) {
-	b := a.b
-	eng := b.opt.Engine
-	switch e := e.(type) {
-	case cluster.Follow:
-		b.opt.Repl.Follow(e.IP, int(e.Port), e.FullResync)
-		b.followed.Store(e.ID)
-	case cluster.Promote:
-		b.opt.Repl.Promote()
-	case cluster.PauseWrites:
-		left := int64(e.Until - b.now().Mono)
-		eng.Pause("failover", eng.Now()+left, false)
-		b.post(cluster.Done{ID: e.ID})
-	case cluster.ResumeWrites:
-		eng.Unpause("failover")
-	case cluster.DropSlotKeys:
-		for slot := range e.Slots.All() {
-			eng.DropSlot(uint16(slot))
-		}
-	case cluster.FlushAll:
-		eng.Store.LockWorld()
-		eng.FlushLocked(-1, true)
-		eng.Store.UnlockWorld()
-	case cluster.SlotsLost:
-		eng.DropShardSubscriptions(func(slot uint16) bool { return e.Slots.Has(int(slot)) })
+// addStale adds to set the locks of all slots on which commands by the view old may
+// do what they may not by the next one, v.
+func addStale(set *store.StripeSet, old, v *cluster.View) {
+	replica := v.Myself().Flags.Has(cluster.FlagReplica)
+	if old.Myself().Flags.Has(cluster.FlagReplica) != replica || old.State != v.State || old.NoRedirect != v.NoRedirect ||
+		replica && !shardSlots(old).Equal(shardSlots(v)) {
+		set.AddAll()
+		return
 	}
+	if old.Mine != v.Mine { // successive views share it
+		for slot := range old.Mine.All() {
+			if !v.Mine.Has(slot) {
+				set.Add(uint16(slot))
+			}
+		}
+	}
+	for slot := range old.Open.All() {
+		if !v.Open.Has(slot) || !sameMove(old, v, slot) {
+			set.Add(uint16(slot))
+		}
+	}
+	for slot := range v.Open.All() {
+		if !old.Open.Has(slot) {
+			set.Add(uint16(slot))
+		}
+	}
+}
+
+// sameMove reports whether an open slot is so in the same way in both views.
+func sameMove(a, b *cluster.View, slot int) bool {
+	same := func(n, o *cluster.NodeView) bool { return n == o || n != nil && o != nil && n.ID == o.ID }
+	return same(a.MigratingTo(slot), b.MigratingTo(slot)) && same(a.ImportingFrom(slot), b.ImportingFrom(slot)) &&
+		same(a.DividedWith(slot), b.DividedWith(slot)) && a.Draining(slot) == b.Draining(slot)
 }

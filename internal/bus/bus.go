@@ -5,7 +5,7 @@
 //
 // Every rule of the protocol is in cluster; none is here.
 //
-// Read bus.go, driver.go (the loop), link.go (connections), apply.go (effects),
+// Read bus.go, driver.go (the loop), link.go (connections), apply.go (views), carry.go (effects),
 // route.go (redirects), standback.go (a primary that lost data), divided.go (slots
 // at two nodes), talk.go (asking nodes as a client), then the CLUSTER commands:
 // commands.go, nodes.go, setslot.go, slotstats.go, take.go.
@@ -14,8 +14,8 @@
 //
 // One goroutine, the driver, owns the Machine and nodes.conf; everything reaches
 // it through one channel. It never waits for a slot lock or for a peer: views
-// and effects go to a second goroutine, the applier, which carries them out in
-// order and reports back; each link has a reader and a writer of its own.
+// and effects go to the applier, whose goroutines show them to commands, carry them
+// out in order and report back; each link has a reader and a writer of its own.
 package bus
 
 import (
@@ -113,6 +113,7 @@ type Bus struct {
 	inbound      atomic.Uint64
 	followed     atomic.Uint64                // ID of the last cluster.Follow carried out
 	shown        atomic.Pointer[cluster.View] // what the engine routes by
+	inForce      atomic.Pointer[cluster.View] // ... and every command that runs
 	lastTick     atomic.Int64                 // lease of the last tick, in the engine's time
 	running      atomic.Bool                  // the driver takes events
 	limitHits    atomic.Int64                 // links closed over the send limit
@@ -170,6 +171,7 @@ func New(o Options) (*Bus, error) {
 		return nil, err
 	}
 	b.apply.drain() // the first view, before anyone asks
+	b.apply.drainCarry()
 	if boot != nil {
 		o.Log.Info("Node configuration loaded, I'm " + b.View().Myself().ID.String())
 	}
@@ -249,8 +251,10 @@ func (b *Bus) Start() error {
 			return err
 		}
 	}
-	b.wg.Add(2)
+	b.wg.Add(4)
 	go b.apply.run()
+	go b.apply.runCarry()
+	go b.apply.runRecheck()
 	go b.watchDivided()
 	b.wg.Add(1)
 	b.running.Store(true)
@@ -313,14 +317,10 @@ func (b *Bus) Reconfigure() {
 // View is the cluster as commands see it now.
 func (b *Bus) View() *cluster.View { return b.applied.Load() }
 
-// InForce is the newest view by which every command goes: none is still running,
-// or will run, by an older one. View may be ahead of it while commands hold slots.
-func (b *Bus) InForce() *cluster.View {
-	if v := b.shown.Load(); v != nil {
-		return v
-	}
-	return b.applied.Load()
-}
+// InForce is the newest view by which every command goes: none is running, or will run,
+// that may do by an older one what it may not by this one. View may be ahead of it while
+// commands hold slots.
+func (b *Bus) InForce() *cluster.View { return b.inForce.Load() }
 
 // Stall freezes the bus until the returned function is called, as a process
 // that is stopped (DEBUG SLEEP).

@@ -21,10 +21,11 @@ const turnEvents = 128
 
 // event is one thing for the driver: an input of the machine, or a call.
 type event struct {
-	in   cluster.Input
-	call func(m *cluster.Machine, now cluster.Times)
-	done chan struct{} // closed when the call's consequences are applied
-	view chan struct{} // closed when they are in the driver's view
+	in    cluster.Input
+	call  func(m *cluster.Machine, now cluster.Times)
+	done  chan struct{} // closed when the call's consequences are applied
+	shown chan struct{} // closed when commands that begin go by them
+	view  chan struct{} // closed when they are in the driver's view
 }
 
 // post hands an input to the driver; it waits while the queue is full.
@@ -37,19 +38,31 @@ func (b *Bus) post(in cluster.Input) {
 }
 
 // do runs f in the driver's goroutine and returns when everything that follows
-// from it has been saved and applied. It must not be called with slot locks
-// held, for the applier takes them.
+// from it has been saved and applied, and no command that runs goes by what was
+// before. It must not be called with slot locks held, for the applier takes them.
 func (b *Bus) do(f func(m *cluster.Machine, now cluster.Times)) {
 	done := make(chan struct{})
+	b.hand(event{call: f, done: done}, done)
+}
+
+// show is do for who does not care for the commands that run: it returns when what
+// follows from f has been saved and commands that begin go by it.
+func (b *Bus) show(f func(m *cluster.Machine, now cluster.Times)) {
+	shown := make(chan struct{})
+	b.hand(event{call: f, shown: shown}, shown)
+}
+
+// hand gives an event to the driver and waits until the channel is closed.
+func (b *Bus) hand(ev event, closed <-chan struct{}) {
 	select {
-	case b.events <- event{call: f, done: done}:
+	case b.events <- ev:
 	case <-b.quit:
 		return
 	case <-b.dead:
 		return
 	}
 	select {
-	case <-done:
+	case <-closed:
 	case <-b.quit:
 	case <-b.dead:
 	}
@@ -63,21 +76,10 @@ func (b *Bus) ask(f func(m *cluster.Machine, now cluster.Times)) {
 		return
 	}
 	answered := make(chan struct{})
-	select {
-	case b.events <- event{call: func(m *cluster.Machine, now cluster.Times) {
+	b.hand(event{call: func(m *cluster.Machine, now cluster.Times) {
 		f(m, now)
 		close(answered)
-	}}:
-	case <-b.quit:
-		return
-	case <-b.dead:
-		return
-	}
-	select {
-	case <-answered:
-	case <-b.quit:
-	case <-b.dead:
-	}
+	}}, answered)
 }
 
 // settle runs f in the driver's goroutine and returns when everything that
@@ -86,18 +88,7 @@ func (b *Bus) ask(f func(m *cluster.Machine, now cluster.Times)) {
 // Before Start it waits.
 func (b *Bus) settle(f func(m *cluster.Machine, now cluster.Times)) {
 	view := make(chan struct{})
-	select {
-	case b.events <- event{call: f, view: view}:
-	case <-b.quit:
-		return
-	case <-b.dead:
-		return
-	}
-	select {
-	case <-view:
-	case <-b.quit:
-	case <-b.dead:
-	}
+	b.hand(event{call: f, view: view}, view)
 }
 
 // drive is the driver's goroutine.
@@ -168,8 +159,8 @@ func (b *Bus) drive() {
 			if ev.view != nil {
 				close(ev.view)
 			}
-			if ev.done != nil {
-				b.apply.put(applyItem{done: ev.done})
+			if ev.shown != nil || ev.done != nil {
+				b.apply.put(applyItem{shown: ev.shown, done: ev.done})
 			}
 		}
 		if !armed && b.catchingUp() {
@@ -218,7 +209,7 @@ func (b *Bus) handle(ev event, waiting []event) []event {
 	now := b.now()
 	if ev.call != nil {
 		ev.call(b.m, now)
-		if ev.done != nil || ev.view != nil {
+		if ev.done != nil || ev.shown != nil || ev.view != nil {
 			waiting = append(waiting, ev)
 		}
 		return waiting

@@ -21,6 +21,9 @@ func (b *Bus) TakeSlots(from string, each func(take func(slot int))) error {
 	}
 	set := new(cluster.SlotSet)
 	each(set.Add)
-	_, err := b.Admin(cluster.TakeSlots{Slots: set, From: id})
+	err := errStopping
+	b.show(func(m *cluster.Machine, now cluster.Times) {
+		_, err = m.Admin(now, cluster.TakeSlots{Slots: set, From: id})
+	})
 	return err
 }

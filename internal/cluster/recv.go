@@ -240,7 +240,7 @@ func (m *Machine) recvGossiping(l *link, sender *node, msg *Message, peerIP stri
 	if m.takeRole(sender, msg) {
 		return
 	}
-	if msg.ReplicaOf.IsZero() && (wasReplica || !sender.sameSlots(msg.Slots) || m.unclaimedSlots > 0 && sender.slots.overlaps(&m.notClaimed)) {
+	if msg.ReplicaOf.IsZero() && (wasReplica || !sender.sameSlots(msg.Slots) || m.unclaimedSlots > 0 && sender.slots.Overlaps(&m.notClaimed)) {
 		m.claim(sender, msg.ConfigEpoch, msg.Slots)
 		m.correctStale(sender, msg)
 	}

@@ -447,7 +447,7 @@ func (m *Machine) sendUpdate(to *link, about *node) {
 		return
 	}
 	slots := about.shareSlots()
-	if m.unclaimedSlots > 0 && slots.overlaps(&m.notClaimed) {
+	if m.unclaimedSlots > 0 && slots.Overlaps(&m.notClaimed) {
 		c := *slots
 		for i := range c {
 			c[i] &^= m.notClaimed[i]

@@ -23,7 +23,7 @@ const (
 // overruled handles an UPDATE about node n while self is unproven. It returns
 // true if self has yielded.
 func (m *Machine) overruled(sender, n *node, u *Update) bool {
-	if !m.unproven || !n.sharesShard(m.self) || !m.self.slots.overlaps(u.Slots) ||
+	if !m.unproven || !n.sharesShard(m.self) || !m.self.slots.Overlaps(u.Slots) ||
 		sender == n || !sender.votingPrimary() {
 		return false
 	}

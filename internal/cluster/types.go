@@ -183,8 +183,8 @@ func (s *SlotSet) contains(o *SlotSet) bool {
 	return true
 }
 
-// overlaps tells whether a slot is in both sets.
-func (s *SlotSet) overlaps(o *SlotSet) bool {
+// Overlaps tells whether a slot is in both sets.
+func (s *SlotSet) Overlaps(o *SlotSet) bool {
 	if s == nil || o == nil {
 		return false
 	}

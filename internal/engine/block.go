@@ -289,6 +289,9 @@ func (s *Session) recheck() bool {
 	if c.PlanKeys(); len(c.Keys) == 0 {
 		return false
 	}
+	if !s.asleep && v.Owns(c.Keys[0].Slot) {
+		return false // without waiting for a command that may hold the slot for long
+	}
 	l := &s.held
 	s.lockFor(l, p.spec, c.Keys[:1])
 	s.flags |= flagAsking // an importing slot keeps its waiters

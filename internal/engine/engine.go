@@ -89,6 +89,7 @@ type Engine struct {
 	stall    sync.Mutex   // held while GateStall is closed
 	lease    atomic.Int64 // nanos until which slots may be served (lease.go)
 	wokeAt   atomic.Int64 // nanos when a lapsed lease was renewed last
+	lost     atomic.Pointer[lostSlots]
 	slowlog  SlowLog
 
 	slotStats slotStats
@@ -194,8 +195,8 @@ func (e *Engine) SetTable(t *command.Table) {
 // SetLog installs the log of effects. Called once, before the first session.
 func (e *Engine) SetLog(l Log) { e.log = l }
 
-// SetLogOn says whether anyone takes the log. World lock, so that no command
-// is halfway.
+// SetLogOn says whether anyone takes the log. World lock, so that no command that
+// has effects is halfway. One goroutine at a time.
 func (e *Engine) SetLogOn(on bool) { e.logOn.Store(on) }
 
 // Propagate appends an effect that no client's command had, such as an

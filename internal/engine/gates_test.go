@@ -12,6 +12,12 @@ func TestGates(t *testing.T) {
 	l := newLab(t)
 	c := l.dial()
 	c.is("SET k v", "+OK")
+	set := func(gate uint32, closed bool) { // that of the role follows the view
+		if gate&engine.GateReplica != 0 {
+			l.SetView(&engine.View{Replica: closed})
+		}
+		l.SetGate(gate&^engine.GateReplica, closed)
+	}
 	for _, tt := range []struct {
 		name          string
 		gate          uint32
@@ -24,7 +30,7 @@ func TestGates(t *testing.T) {
 		{"the link is down", engine.GateReplica | engine.GateStale, "DEL k", "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.", false},
 		{"data is being loaded", engine.GateLoading, "DEL k", "LOADING Redis is loading the dataset in memory", false},
 	} {
-		l.SetGate(tt.gate, true)
+		set(tt.gate, true)
 		if got := c.do(tt.write); got != "-"+tt.refuse+"\r\n" {
 			t.Errorf("%s: %s: %q", tt.name, tt.write, got)
 		}
@@ -36,16 +42,16 @@ func TestGates(t *testing.T) {
 			t.Errorf("%s: queued %s: %q", tt.name, tt.write, got)
 		}
 		c.is("EXEC", "-EXECABORT^Transaction^discarded^because^of^previous^errors.")
-		l.SetGate(tt.gate, false)
+		set(tt.gate, false)
 
 		// The gate closes between the command and EXEC.
 		c.is("MULTI", "+OK")
 		c.is(tt.write, "+QUEUED")
-		l.SetGate(tt.gate, true)
+		set(tt.gate, true)
 		if got, want := c.do("EXEC"), "-EXECABORT Transaction discarded because of: "+tt.refuse+"\r\n"; got != want {
 			t.Errorf("%s: EXEC: %q, want %q", tt.name, got, want)
 		}
-		l.SetGate(tt.gate, false)
+		set(tt.gate, false)
 		c.is("RESET", "+RESET")
 		c.is("GET k", "$1 v")
 	}

@@ -41,9 +41,11 @@ func (e *Engine) lapsed(now int64) bool { return now > e.lease.Load() }
 
 // napped is called when the lease that the batch began with is over. It reports
 // whether the node slept since then: whether the lease has run out, or had and
-// was renewed. Otherwise lease is the present one.
-func (s *Session) napped(began, now int64, lease *int64) bool {
+// was renewed. So it does when a slot that one of the commands that ran writes to was
+// lost meanwhile: such a command has outlasted the time in which others take over.
+// Otherwise lease is the present one.
+func (s *Session) napped(began, now int64, lease *int64, ran []planned) bool {
 	*lease = s.e.lease.Load()
 	s.asleep = now > *lease
-	return s.asleep || s.e.wokeAt.Load() > began
+	return s.asleep || s.e.wokeAt.Load() > began || s.wrote && s.lostSince(began, ran)
 }

@@ -79,6 +79,7 @@ func (s *Session) queueCommand(p *planned) {
 	if v.Cluster && len(c.Keys) > 0 && s.special&specialPrimary == 0 {
 		l := &s.held
 		s.lockFor(l, spec, c.Keys)
+		v = s.e.view.Load()
 		text := s.route(v, spec, c.Keys)
 		l.unlock(s.e.Store)
 		if text != "" {
@@ -86,10 +87,10 @@ func (s *Session) queueCommand(p *planned) {
 			return
 		}
 	}
-	if g := s.e.gates.Load(); g != 0 {
+	if g := gatesFor(v, s.e.gates.Load()); g != 0 {
 		if g&GateCheckOOM != 0 && spec.Flags&command.DenyOOM != 0 && g&GateReplica == 0 {
 			s.e.evict()
-			g = s.e.gates.Load()
+			g = gatesFor(v, s.e.gates.Load())
 		}
 		text, wait := s.gate(g, spec)
 		if g&GateOOM != 0 && s.special&specialPrimary == 0 && text == "" {
@@ -258,9 +259,10 @@ func execRun(c *command.Ctx) {
 		s.discardMulti()
 		c.Error(text)
 	}
+	var v *View
 	for {
 		lock()
-		v := e.view.Load()
+		v = e.view.Load()
 		if v.Cluster && len(all) > 0 && s.special&specialPrimary == 0 {
 			c.Argv = allArgs
 			spec := *exec
@@ -270,7 +272,7 @@ func execRun(c *command.Ctx) {
 				return
 			}
 		}
-		if g := e.gates.Load(); g != 0 {
+		if g := gatesFor(v, e.gates.Load()); g != 0 {
 			text, wait := s.gate(g, exec)
 			if wait {
 				unlock()
@@ -306,7 +308,6 @@ func execRun(c *command.Ctx) {
 	}
 	s.special &^= specialMulti
 	m.running, m.effects, m.neffects = true, m.effects[:0], 0
-	v := e.view.Load()
 	c.Array(len(queue))
 	began := time.Now()
 	for _, q := range queue {

@@ -44,7 +44,7 @@ func (s *Session) runBatch(cmds int) int {
 		}
 		s.measure(p, time.Duration(end-t))
 		t = end
-		if t > lease && s.napped(began, t, &lease) && s.wrote {
+		if t > lease && s.napped(began, t, &lease, s.batch[:i+1]) && s.wrote {
 			// Nobody knows whether what was written before the nap has survived it.
 			s.out.Buf = s.out.Buf[:0]
 			s.closing = true
@@ -110,7 +110,7 @@ func (s *Session) badKeys(*command.Spec) bool { return true }
 // execute runs the planned command of s.ctx under its locks.
 func (s *Session) execute(spec *command.Spec) {
 	c := &s.ctx
-	for {
+	for evicted := false; ; {
 		l := &s.held
 		s.lockFor(l, spec, c.Keys)
 		v := s.e.view.Load()
@@ -125,18 +125,20 @@ func (s *Session) execute(spec *command.Spec) {
 		// GateReadOnly alone means nothing: it is a setting of replicas.
 		g := s.e.gates.Load()
 		if g&^GateReadOnly != 0 || s.special != 0 {
+			g = gatesFor(v, g)
 			if g&GateStall != 0 {
 				l.unlock(s.e.Store)
 				s.e.waitStall()
 				s.asleep = s.e.lapsed(s.e.nanos())
+				evicted = false
 				continue
 			}
-			if g&GateCheckOOM != 0 && spec.Flags&command.DenyOOM != 0 && g&GateReplica == 0 {
+			if g&GateCheckOOM != 0 && spec.Flags&command.DenyOOM != 0 && g&GateReplica == 0 && !evicted {
 				// The check may evict, which takes other slots' locks.
 				l.unlock(s.e.Store)
 				s.e.evict()
-				s.lockFor(l, spec, c.Keys)
-				g = s.e.gates.Load()
+				evicted = true
+				continue // the slot may be another's by now
 			}
 			text, wait := s.gate(g, spec)
 			if wait {
@@ -153,7 +155,11 @@ func (s *Session) execute(spec *command.Spec) {
 				if s.kill.Load() {
 					return
 				}
+				evicted = false
 				continue
+			}
+			if text == errReadOnly && v.Cluster && spec == s.e.exec {
+				text = "" // it looks again, with its keys, and where they are comes first
 			}
 			if text != "" {
 				l.unlock(s.e.Store)

@@ -1,17 +1,28 @@
 package engine
 
-import "github.com/skeindb/skein/internal/command"
+import (
+	"math/bits"
+	"sync/atomic"
+
+	"github.com/skeindb/skein/internal/command"
+	"github.com/skeindb/skein/internal/hashslot"
+	"github.com/skeindb/skein/internal/store"
+)
 
 // View is where this node stands in the world, as commands see it: role, and
-// in cluster mode which slots it serves. It is immutable; SetView replaces it
-// under the world lock, so a command that holds a slot lock sees a stable one.
+// in cluster mode which slots it serves. It is immutable and SetView replaces it
+// without locks, so that no command holds up what the cluster has decided. A command
+// loads it once, after it has taken its slot locks, and goes by it to its end. Who must
+// know that none goes by an older one passes over the locks afterwards (store.Pass).
 type View struct {
 	Replica bool // read-only role: writes are refused, keys do not expire by themselves
 	Cluster bool
 
 	// Own has a bit for each slot that this node serves without any condition:
 	// owned, no migration, state ok. Other slots go to Router.
-	Own    *[256]uint64
+	Own *[256]uint64
+	// Held has those that it serves at all, also while they move; nil: none.
+	Held   *[256]uint64
 	Router Router
 	// State is the cluster's, for commands without keys: "" when ok.
 	NodeID string
@@ -45,22 +56,83 @@ type Router interface {
 // View returns the present view.
 func (e *Engine) View() *View { return e.view.Load() }
 
-// SetView replaces the view; gates follow the role.
+// SetView replaces the view for commands that have not loaded it yet; gates follow the
+// role. Clients blocked on keys must be looked at afterwards: RecheckBlocked. One
+// goroutine at a time; locks may be held.
 func (e *Engine) SetView(v *View) {
-	e.Store.LockWorld()
-	e.SetViewLocked(v)
-	e.Store.UnlockWorld()
-}
-
-// SetViewLocked is SetView for a caller that holds the world lock. Clients
-// blocked on keys must be looked at afterwards: RecheckBlocked.
-func (e *Engine) SetViewLocked(v *View) {
-	e.view.Store(v)
+	old := e.view.Load()
 	if v.Replica {
-		e.gates.Or(GateReplica)
-	} else {
+		e.gates.Or(GateReplica) // before the view: see gatesFor
+	}
+	e.view.Store(v)
+	if !v.Replica {
 		e.gates.And(^uint32(GateReplica))
 	}
+	e.noteLost(old, v)
+}
+
+// gatesFor are the gates for a command that has loaded v, and then the gates g: it goes
+// by one role to its end. Who has a replica's view and finds the gate open already has
+// come to a node that is a primary now.
+func gatesFor(v *View, g uint32) uint32 {
+	if !v.Replica {
+		g &^= GateReplica
+	}
+	return g
+}
+
+// lostSlots has for each slot when this node ceased to serve it (nanos), 0 for never.
+type lostSlots [store.Slots]atomic.Int64
+
+// noteLost is called when v has replaced old.
+func (e *Engine) noteLost(old, v *View) {
+	if old.Held == nil {
+		return
+	}
+	now := e.nanos()
+	for i, word := range old.Held {
+		if v.Held != nil {
+			word &^= v.Held[i]
+		}
+		if word == 0 {
+			continue
+		}
+		lost := e.lost.Load()
+		if lost == nil {
+			lost = new(lostSlots)
+			e.lost.Store(lost)
+		}
+		for ; word != 0; word &= word - 1 {
+			lost[i<<6+bits.TrailingZeros64(word)].Store(now)
+		}
+	}
+}
+
+// lostSince reports whether one of the commands may have written to a slot that this
+// node has lost since.
+func (s *Session) lostSince(began int64, ran []planned) bool {
+	lost := s.e.lost.Load()
+	if lost == nil {
+		return false
+	}
+	for i := range ran {
+		switch p := &ran[i]; {
+		case p.spec == nil:
+		case p.spec == s.e.exec:
+			if m := &s.multi; m.slot >= 0 && lost[m.slot].Load() > began {
+				return true
+			}
+		case p.spec.Flags&command.Write != 0:
+			hit := false
+			p.spec.EachKey(p.argv, func(arg int, _ command.KeyFlags) {
+				hit = hit || lost[hashslot.Slot(p.argv[arg])].Load() > began
+			})
+			if hit {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // errClusterDown is the reply to commands on slots when the cluster is down for

@@ -250,13 +250,13 @@ func (r *Repl) SetTap(t Tap) {
 	r.updateLogOn()
 }
 
-// updateLogOn tells the engine whether effects are taken. World lock.
+// updateLogOn tells the engine whether effects are taken. World lock, where commands
+// that have effects may run.
 func (r *Repl) updateLogOn() {
 	l := r.log
 	l.mu.Lock()
-	on := l.tap != nil || !l.following && l.back.Active()
+	r.e.SetLogOn(l.tap != nil || !l.following && l.back.Active())
 	l.mu.Unlock()
-	r.e.SetLogOn(on)
 }
 
 // Refresh makes changed settings count. It is also done ten times a second.
@@ -368,7 +368,7 @@ func (r *Repl) followLocked(host string, port int, o FollowOptions) {
 	r.follower.Store(f)
 	if old == nil {
 		r.publishRole(true)
-		// No client's write is running any more, and none will start.
+		// No client's write will start; those that run end with the old log.
 		r.e.Store.LockWorld()
 		r.log.follow(r.o.Settings().BacklogSize)
 		r.updateLogOn()
@@ -411,10 +411,18 @@ func (r *Repl) promoteLocked() {
 	}
 	f.end()
 	r.follower.Store(nil)
-	r.e.Store.LockWorld()
-	r.log.fork(r.o.Settings().BacklogSize)
+	s := r.o.Settings()
+	// Clients of a replica write nothing, in a cluster: then nobody need stand still,
+	// and a read that takes its time holds up no promotion.
+	still := !r.o.Cluster || !s.ReadOnly
+	if still {
+		r.e.Store.LockWorld()
+	}
+	r.log.fork(s.BacklogSize)
 	r.updateLogOn()
-	r.e.Store.UnlockWorld()
+	if still {
+		r.e.Store.UnlockWorld()
+	}
 	r.mu.Lock()
 	r.noPeers = time.Now()
 	r.mu.Unlock()

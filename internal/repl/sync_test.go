@@ -343,3 +343,41 @@ func TestFailoverCommand(t *testing.T) {
 		t.Errorf("master_failover_state = %s", got)
 	}
 }
+
+// A replica of a cluster is promoted while a read of a client holds a slot; one whose
+// clients may write waits for them.
+func TestPromotionBesideSlowRead(t *testing.T) {
+	for _, readOnly := range []bool{true, false} {
+		p, r := newNode(t, nil), newNode(t, func(s *Settings) { s.ReadOnly = readOnly })
+		r.repl.o.Cluster = true
+		p.client().want("SET k 1", "+OK")
+		r.repl.Follow("127.0.0.1", p.port, FollowOptions{})
+		inStep(t, p, r)
+		const slot = 7
+		r.st.Lock(slot)
+		promoted := make(chan struct{})
+		go func() {
+			r.repl.Promote()
+			close(promoted)
+		}()
+		if readOnly {
+			select {
+			case <-promoted:
+			case <-time.After(patience):
+				t.Error("the promotion waits for a read")
+			}
+			off := r.repl.Offset()
+			if r.client().want("SET k 2", "+OK"); r.repl.Offset() == off {
+				t.Error("what the new primary writes is not in its stream")
+			}
+		} else {
+			select {
+			case <-promoted:
+				t.Error("the promotion does not wait for a write")
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+		r.st.Unlock(slot)
+		<-promoted
+	}
+}

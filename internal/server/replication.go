@@ -29,9 +29,11 @@ func (s *Server) newRepl() {
 		Functions: s.functions.Sources, LoadFunction: s.functions.LoadFile, KeyDelay: s.Config.LoadDelay, SaveDelay: s.Config.SaveDelay, ClearFunctions: s.functions.Clear,
 		Dial: s.dialPrimary, UsedMemory: s.heap.Used,
 		OnRole: func(replica bool) {
-			v := *s.engine.View()
-			v.Replica = replica
-			s.engine.SetView(&v)
+			if s.bus == nil { // else it shows the role, with the slots
+				v := *s.engine.View()
+				v.Replica = replica
+				s.engine.SetView(&v)
+			}
 			role := logfmt.Primary
 			if replica {
 				role = logfmt.Replica

@@ -15,7 +15,7 @@ import (
 // The mover lets writers that wait at a hand-over go on when it sees another owner
 // of the slots. It must not see one while commands still go by the view in which
 // this node is the owner: what they wrote then would be acknowledged and lost. Here
-// a command that holds a slot keeps the new view from coming into force.
+// a command that holds the slot keeps the new view from coming into force.
 func TestMoverGoesByTheViewInForce(t *testing.T) {
 	cfg := config.New()
 	for name, value := range map[string]string{"dir": t.TempDir(), "cluster-enabled": "yes", "bind": "127.0.0.1", "port": freePort(t), "save": "",
@@ -62,7 +62,7 @@ func TestMoverGoesByTheViewInForce(t *testing.T) {
 	}
 	until("the owner", func() bool { return slices.Equal(mover.Owners(&slots), []string{me}) })
 
-	s.store.Lock(slot + 1) // by a command that runs
+	s.store.Lock(slot) // by a command that runs
 	given := make(chan error, 1)
 	go func() {
 		_, err := s.bus.Admin(cluster.DelSlots{Slots: []int{slot}})
@@ -70,7 +70,7 @@ func TestMoverGoesByTheViewInForce(t *testing.T) {
 	}()
 	until("a view without owner", func() bool { return s.bus.View().Owner(slot) == nil })
 	held := mover.Owners(&slots)
-	s.store.Unlock(slot + 1)
+	s.store.Unlock(slot)
 	if err := <-given; err != nil {
 		t.Fatal(err)
 	}

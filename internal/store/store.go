@@ -147,8 +147,52 @@ func (st *Store) UnlockWorld() {
 	}
 }
 
+// Pass returns when everyone who held a lock of the set when it began has let go of
+// it. It holds one lock at a time, and each for no time, so who needs another waits for
+// nobody. Not under slot locks.
+func (st *Store) Pass(set *StripeSet) {
+	for left := *set; ; {
+		busy := -1
+		for w := range left {
+			for word := left[w]; word != 0; word &= word - 1 {
+				i := w<<6 + trailingZeros(word)
+				switch mu := &st.stripes[i].mu; {
+				case mu.TryLock():
+					mu.Unlock()
+					left.remove(i)
+				case busy < 0:
+					busy = i
+				}
+			}
+		}
+		if busy < 0 {
+			return
+		}
+		// The others go on meanwhile, and are mostly found free afterwards.
+		st.LockStripe(busy)
+		st.UnlockStripe(busy)
+		left.remove(busy)
+	}
+}
+
 // StripeSet is a set of slot locks, taken in ascending order.
 type StripeSet [Stripes / 64]uint64
+
+// AddAll puts every lock into the set.
+func (s *StripeSet) AddAll() {
+	for w := range s {
+		s[w] = ^uint64(0)
+	}
+}
+
+// Join puts the locks of o into the set.
+func (s *StripeSet) Join(o *StripeSet) {
+	for w := range s {
+		s[w] |= o[w]
+	}
+}
+
+func (s *StripeSet) remove(i int) { s[i>>6] &^= 1 << (i & 63) }
 
 // Add puts the lock of slot into the set.
 func (s *StripeSet) Add(slot uint16) {

@@ -370,6 +370,44 @@ func TestLockWorldLeavesOthersFree(t *testing.T) {
 	st.UnlockWorld()
 }
 
+// Pass waits for each holder of a lock of its set, for no one else, and holds up nobody.
+func TestPass(t *testing.T) {
+	st := newTest(t, 1)
+	var set StripeSet
+	set.AddAll()
+	const first, second, outside = 3, 700, 900
+	set.remove(outside)
+	for _, i := range []int{first, second, outside} {
+		st.LockStripe(i)
+	}
+	passed := make(chan struct{})
+	go func() {
+		st.Pass(&set)
+		close(passed)
+	}()
+	for range 20 {
+		for i := range Stripes {
+			if i != first && i != second && i != outside {
+				st.LockStripe(i)
+				st.UnlockStripe(i)
+			}
+		}
+	}
+	st.UnlockStripe(first)
+	select {
+	case <-passed:
+		t.Fatal("passed a lock that is held")
+	case <-time.After(20 * time.Millisecond):
+	}
+	st.UnlockStripe(second)
+	select {
+	case <-passed:
+	case <-time.After(30 * time.Second):
+		t.Fatal("waits although no lock of the set is held")
+	}
+	st.UnlockStripe(outside)
+}
+
 // Locks that are taken again and again by others do not keep it from an end.
 func TestLockWorldUnderContention(t *testing.T) {
 	st := newTest(t, 1)

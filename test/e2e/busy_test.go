@@ -17,18 +17,11 @@ import (
 
 // One slot of a node is held for much longer than the node timeout by a
 // transaction of slow commands. The node answers pings and is never suspected,
-// and its other slots are served as ever. DEBUG SLEEP stalls all of it.
+// and its other slots are served as ever, also when its view of the cluster changes
+// meanwhile. DEBUG SLEEP stalls all of it.
 func TestBusyNode(t *testing.T) {
 	c := proc.FormShards(t, []int{0, 0, 0}, "--cluster-node-timeout", "1000")
 	busy := owner(t, c, "foo")
-	proc.Wait(t, proc.Patience, "all nodes know the cluster id", func() string { // the last that changes by itself
-		for _, n := range c.Nodes {
-			if info, err := n.ClusterInfo(); err != nil || info["cluster_id"] == "" {
-				return fmt.Sprintf("%s: cluster_id %q, %v", n, info["cluster_id"], err)
-			}
-		}
-		return ""
-	})
 	hold := 10 * time.Second
 	if testing.Short() {
 		hold = 4 * time.Second
@@ -73,15 +66,27 @@ func TestBusyNode(t *testing.T) {
 		blocked <- time.Since(start)
 	}()
 	id := busy.Myself().ID
-	other := "k"
-	for i := 0; ; i++ { // a key of another slot of the node
-		other = fmt.Sprint("k", i)
-		if _, err := busy.Do("SET", other, "0"); err == nil {
-			break
+	var others []string // keys of other slots of the node
+	for i := 0; len(others) < 2; i++ {
+		k := fmt.Sprint("k", i)
+		if _, err := busy.Do("SET", k, "0"); err == nil {
+			others = append(others, k)
 		}
 	}
+	other, slot := others[0], busy.Text("CLUSTER", "KEYSLOT", others[1])
+	changes := [][]any{{"CLUSTER", "BUMPEPOCH"}, {"CLUSTER", "SETSLOT", slot, "MIGRATING", c.Nodes[0].Myself().ID},
+		{"CLUSTER", "SETSLOT", slot, "STABLE"}}
+	if c.Nodes[0] == busy {
+		changes[1][4] = c.Nodes[1].Myself().ID
+	}
 	served, worst := 0, time.Duration(0)
-	for !done.Load() {
+	for start := time.Now(); !done.Load(); {
+		if len(changes) > 0 && time.Since(start) > time.Second {
+			busy.Must(changes[0]...)
+			if changes = changes[1:]; done.Load() {
+				t.Error("a change of the view waited for the slot that is held")
+			}
+		}
 		start := time.Now()
 		busy.Must("INCR", other)
 		worst = max(worst, time.Since(start))
@@ -114,8 +119,8 @@ func TestBusyNode(t *testing.T) {
 	if took < hold*8/10 || waited < took/2 {
 		t.Errorf("the slot was held for %v, and a command on it waited %v: nothing proven", took, waited)
 	}
-	if served < 20 || worst > time.Second {
-		t.Errorf("%d commands on another slot, the slowest %v", served, worst)
+	if served < 20 || worst > time.Second || len(changes) > 0 {
+		t.Errorf("%d commands on another slot, the slowest %v; %d changes of the view not made", served, worst, len(changes))
 	}
 
 	go busy.Do("DEBUG", "SLEEP", "3")

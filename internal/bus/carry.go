@@ -1,0 +1,145 @@
+package bus
+
+import (
+	"time"
+
+	"github.com/skeindb/skein/internal/cluster"
+	"github.com/skeindb/skein/internal/store"
+)
+
+// later queues an item that may have to wait for commands that run. Of two views in a
+// row only the last counts.
+func (a *applier) later(it applyItem) {
+	a.mu.Lock()
+	if n := len(a.carry); it.view != nil && n > 0 && a.carry[n-1].view != nil {
+		it.became = it.became || a.carry[n-1].became
+		a.carry[n-1] = it
+	} else {
+		a.carry = append(a.carry, it)
+	}
+	switch e := it.effect.(type) {
+	case cluster.Follow:
+		a.follows++
+	case cluster.DropSlotKeys:
+		a.drops++
+		for slot := range e.Slots.All() {
+			a.dropping.Add(slot)
+		}
+	case cluster.FlushAll:
+		a.drops++
+		for slot := range cluster.SlotCount {
+			a.dropping.Add(slot)
+		}
+	}
+	a.mu.Unlock()
+	poke(a.carryUp)
+}
+
+// runCarry carries out what is queued until stop.
+func (a *applier) runCarry() {
+	defer a.b.wg.Done()
+	for range a.carryUp {
+		if a.drainCarry() {
+			return
+		}
+	}
+}
+
+// drainCarry carries out everything queued; it reports whether stop was called.
+func (a *applier) drainCarry() (stopped bool) {
+	for {
+		a.mu.Lock()
+		if len(a.carry) == 0 || a.closed {
+			stopped = a.closed
+			a.mu.Unlock()
+			return stopped
+		}
+		it := a.carry[0]
+		a.carry = a.carry[1:]
+		a.mu.Unlock()
+		switch {
+		case it.view != nil:
+			a.enforce(it.became)
+		case it.done != nil:
+			close(it.done)
+		case it.effect != nil:
+			a.carryOut(it.effect)
+			a.mu.Lock()
+			switch it.effect.(type) {
+			case cluster.Follow:
+				a.follows--
+			case cluster.DropSlotKeys, cluster.FlushAll:
+				if a.drops--; a.drops == 0 {
+					a.dropping = cluster.SlotSet{}
+				}
+			}
+			a.carried.Broadcast()
+			a.mu.Unlock()
+		}
+	}
+}
+
+// enforce returns when no command goes by an older view than the newest that is shown
+// at the beginning.
+func (a *applier) enforce(became bool) {
+	a.mu.Lock()
+	v, stale := a.newest, a.stale
+	a.stale = store.StripeSet{}
+	a.mu.Unlock()
+	a.b.opt.Engine.Store.Pass(&stale)
+	a.b.inForce.Store(v)
+	if became {
+		a.b.opt.Engine.RecheckBlocked(true) // who was about to block
+	}
+	if stale != (store.StripeSet{}) {
+		poke(a.recheck)
+	}
+}
+
+// runRecheck looks after blocked clients when slots may have gone, which waits for the
+// locks of theirs, and once a second.
+func (a *applier) runRecheck() {
+	defer a.b.wg.Done()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-a.recheck:
+		case <-tick.C:
+		}
+		a.mu.Lock()
+		closed := a.closed
+		a.mu.Unlock()
+		if closed {
+			return
+		}
+		a.b.opt.Engine.RecheckBlocked(false)
+	}
+}
+
+func (a *applier) carryOut(e cluster.Effect) {
+	b := a.b
+	eng := b.opt.Engine
+	switch e := e.(type) {
+	case cluster.Follow:
+		b.opt.Repl.Follow(e.IP, int(e.Port), e.FullResync)
+		b.followed.Store(e.ID)
+	case cluster.PauseWrites:
+		left := int64(e.Until - b.now().Mono)
+		eng.Pause("failover", eng.Now()+left, false)
+		b.post(cluster.Done{ID: e.ID})
+	case cluster.ResumeWrites:
+		eng.Unpause("failover")
+	case cluster.DropSlotKeys:
+		for slot := range e.Slots.All() {
+			eng.DropSlot(uint16(slot))
+		}
+	case cluster.FlushAll:
+		eng.Store.LockWorld()
+		eng.FlushLocked(-1, true)
+		eng.Store.UnlockWorld()
+	case cluster.SlotsLost:
+		back := shardSlots(b.shown.Load()) // by now
+		eng.DropShardSubscriptions(func(slot uint16) bool { return e.Slots.Has(int(slot)) && !back.Has(int(slot)) })
+	}
+}
