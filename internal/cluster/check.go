@@ -25,18 +25,42 @@ func (m *Machine) CheckInvariants() error {
 		}
 		m.slotsChecked = true
 	}
+	for id, n := range m.byID {
+		if n.id != id || n.gone || m.byIdx[n.idx] != n {
+			return fmt.Errorf("cluster: node %v is misfiled", id)
+		}
+	}
+	// As many as there are ids, all of them filed, none twice: they are the same.
+	ends := 0
+	listed := make([]bool, len(m.byIdx))
 	for _, n := range m.nodes {
+		if listed[n.idx] || m.byIdx[n.idx] != n || n.gone {
+			return fmt.Errorf("cluster: node %v is misfiled", n.id)
+		}
+		listed[n.idx] = true
 		if err := m.checkNode(n); err != nil {
 			return err
+		}
+		if n.out != nil {
+			ends++
+		}
+		if n.in != nil {
+			ends++
 		}
 	}
 	for id, l := range m.links {
 		if l.id != id || l.closed {
 			return fmt.Errorf("cluster: link %d is closed or misfiled", id)
 		}
-		if n := l.node; n != nil && (n.gone || n.out != l && n.in != l) {
-			return fmt.Errorf("cluster: link %d points at a node that does not know it", id)
+		if n := l.node; n != nil {
+			if n.gone || n.out != l && n.in != l {
+				return fmt.Errorf("cluster: link %d points at a node that does not know it", id)
+			}
+			ends--
 		}
+	}
+	if ends != 0 { // each link is one end: checkNode sees that none is both
+		return fmt.Errorf("cluster: %d links of nodes are not filed", ends)
 	}
 	return nil
 }
@@ -82,8 +106,6 @@ func (m *Machine) checkSlotTable() error {
 
 func (m *Machine) checkNode(n *node) error {
 	switch {
-	case m.byIdx[n.idx] != n || m.byID[n.id] != n || n.gone:
-		return fmt.Errorf("cluster: node %v is misfiled", n.id)
 	case n.is(FlagMyself) != (n == m.self):
 		return fmt.Errorf("cluster: node %v: flag myself is wrong", n.id)
 	case n.configEpoch > m.currentEpoch:
@@ -119,10 +141,13 @@ func (m *Machine) checkNode(n *node) error {
 			return fmt.Errorf("cluster: %v has a report of a deleted node", n.id)
 		}
 	}
-	for _, l := range []*link{n.out, n.in} {
-		if l != nil && (l.node != n || l.closed || m.links[l.id] != l) {
+	for _, l := range [2]*link{n.out, n.in} {
+		if l != nil && (l.node != n || l.closed) {
 			return fmt.Errorf("cluster: %v has a dead link %d", n.id, l.id)
 		}
+	}
+	if n.out != nil && n.out == n.in {
+		return fmt.Errorf("cluster: %v has link %d for both directions", n.id, n.out.id)
 	}
 	return nil
 }

@@ -39,14 +39,15 @@ import (
 //	| length u32 | type u16 | zero u16 | data, zero padded to 8 ...
 //	0            4          6          8
 const (
-	signature    = "RCmb"
-	busVersion   = 1
-	headerLen    = 2256
-	lightLen     = 16
-	gossipLen    = 104
-	ipLen        = 46 // NUL padded, the last byte always NUL
-	extHeaderLen = 8
-	lightBit     = 0x8000
+	signature     = "RCmb"
+	signatureBits = 'R'<<24 | 'C'<<16 | 'm'<<8 | 'b'
+	busVersion    = 1
+	headerLen     = 2256
+	lightLen      = 16
+	gossipLen     = 104
+	ipLen         = 46 // NUL padded, the last byte always NUL
+	extHeaderLen  = 8
+	lightBit      = 0x8000
 
 	offTotlen       = 4
 	offVersion      = 8
@@ -528,14 +529,15 @@ func (d *Decoder) ip(b []byte) string {
 	if len(b) == 0 {
 		return ""
 	}
-	place := d.ips.place(head ^ uint64(len(b)))
-	if *place == string(b) {
-		return *place
+	places := d.ips.places(head ^ uint64(len(b)))
+	for i := range places {
+		if places[i] == string(b) {
+			return places[i]
+		}
 	}
 	d.ips.missed()
-	s := string(b)
-	*place = s
-	return s
+	places[1], places[0] = places[0], string(b)
+	return places[0]
 }
 
 // slots reads a bitmap, nil if it is empty.
@@ -544,31 +546,34 @@ func (d *Decoder) slots(node NodeID, b []byte) *SlotSet {
 	if *set == noSlots {
 		return nil
 	}
-	place := d.sets.place(binary.LittleEndian.Uint64(node[:]))
-	if *place != nil && **place == *set {
-		return *place
+	places := d.sets.places(binary.LittleEndian.Uint64(node[:]))
+	for i := range places {
+		if places[i] != nil && *places[i] == *set {
+			return places[i]
+		}
 	}
 	d.sets.missed()
 	own := *set
-	*place = &own
+	places[1], places[0] = places[0], &own
 	return &own
 }
 
-// A memo remembers values by a hash, one a place. It grows while it misses often.
+// A memo remembers values by a hash, the last two of each. It grows while it misses
+// often.
 type memo[T any] struct {
-	at            []T
+	at            []([2]T)
 	looks, misses int
 }
 
-const minMemo, maxMemo = 16, 4096
+const minMemo, maxMemo = 8, 4096
 
-// place is where the value of a hash is, if it is remembered.
-func (t *memo[T]) place(h uint64) *T {
-	if t.looks++; t.looks > 8*len(t.at) {
+// places is where the value of a hash is, if it is remembered.
+func (t *memo[T]) places(h uint64) *[2]T {
+	if t.looks++; t.looks > 16*len(t.at) {
 		if t.at == nil {
-			t.at = make([]T, minMemo)
-		} else if t.misses > t.looks/8 && len(t.at) < maxMemo {
-			t.at = make([]T, 4*len(t.at))
+			t.at = make([][2]T, minMemo)
+		} else if t.misses > t.looks/16 && len(t.at) < maxMemo {
+			t.at = make([][2]T, 4*len(t.at))
 		}
 		t.looks, t.misses = 0, 0
 	}

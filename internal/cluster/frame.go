@@ -14,7 +14,7 @@ const MaxFrame = 512<<20 + 1<<20
 // message they begin, 0 while fewer than FrameHead bytes are there. The error
 // is ErrCloseLink: wrong signature, or a length no message can have.
 func FrameLen(b []byte) (int, error) {
-	if n := min(len(b), len(signature)); string(b[:n]) != signature[:n] {
+	if n := min(len(b), len(signature)); n == len(signature) && binary.BigEndian.Uint32(b) != signatureBits || n < len(signature) && string(b[:n]) != signature[:n] {
 		return 0, fmt.Errorf("cluster: signature %q: %w", b[:n], ErrCloseLink)
 	}
 	if len(b) < FrameHead {

@@ -37,8 +37,9 @@ type Machine struct {
 	deleted        map[uint16]*node   // slot without owner after DELSLOTS -> who had it
 	importing      map[uint16]*node   // slot -> source
 
-	links    map[LinkID]*link
-	lastLink LinkID
+	links     map[LinkID]*link
+	linkFound []*link // answers most of link: as many places as found
+	lastLink  LinkID
 
 	currentEpoch  uint64
 	lastVoteEpoch uint64
@@ -111,13 +112,10 @@ type Machine struct {
 	published    *View    // the one Ready handed out last
 	saveNow      bool
 	syncNow      bool
-	out, last    Ready // being filled; handed out by the last Ready
-	spareConf    *NodesConf
-	spareView    *View
-	messages     []*Message // made since the last Ready, with ReuseMessages
-	lastMessages []*Message
-	dirtyOwners  bool // owners changed since the view was built
-	slotsChecked bool // by CheckInvariants, since the last change
+	out, last    Ready  // being filled; handed out by the last Ready
+	tableGen     uint64 // counts the times that tableChanged was seen
+	dirtyOwners  bool   // owners changed since the view was built
+	slotsChecked bool   // by CheckInvariants, since the last change
 }
 
 type todo uint8
@@ -396,10 +394,8 @@ func (m *Machine) Ready() Ready {
 	m.out, m.last = Ready{
 		Effects: m.last.Effects[:0], Close: m.last.Close[:0], Dial: m.last.Dial[:0], Send: m.last.Send[:0],
 	}, rd
-	m.messages, m.lastMessages = m.lastMessages[:0], m.messages
 	if m.saveNow {
-		rd.Save, rd.Sync = m.confInto(m.spareConf), m.syncNow
-		m.spareConf = nil
+		rd.Save, rd.Sync = m.Conf(), m.syncNow
 		m.saveNow, m.syncNow = false, false
 	}
 	if !m.cfg.NoViews && (m.viewChanged || m.view != m.published) {
@@ -410,24 +406,10 @@ func (m *Machine) Ready() Ready {
 }
 
 // Conf returns the state as nodes.conf shall hold it.
-func (m *Machine) Conf() *NodesConf { return m.confInto(nil) }
-
-// Reuse gives back what an earlier Ready said to save and nobody looks at any
-// more: a later Save may be made of its memory.
-func (m *Machine) Reuse(c *NodesConf) { m.spareConf = c }
-
-// ReuseView gives back a view that an earlier Ready handed out and nobody looks
-// at any more, neither at what it points to but for the NodeViews. v may be nil.
-func (m *Machine) ReuseView(v *View) {
-	if v != m.view && v != m.published {
-		m.spareView = v
-	}
-}
-
-// confInto is Conf, in the memory of c if that is not nil.
-func (m *Machine) confInto(c *NodesConf) *NodesConf {
-	if c == nil {
-		c = &NodesConf{Nodes: make([]ConfNode, 0, len(m.nodes))}
+func (m *Machine) Conf() *NodesConf {
+	c := m.cfg.Pool.conf()
+	if cap(c.Nodes) < len(m.nodes) {
+		c.Nodes = make([]ConfNode, 0, len(m.nodes)+len(m.nodes)/8)
 	}
 	c.CurrentEpoch, c.LastVoteEpoch, c.ClusterID, c.Nodes = m.currentEpoch, m.lastVoteEpoch, m.clusterID, c.Nodes[:0]
 	for _, n := range m.nodes {
@@ -484,10 +466,16 @@ func (m *Machine) effect(e Effect) { m.out.Effects = append(m.out.Effects, e) }
 
 // event queues a line for the log. n may be nil.
 func (m *Machine) event(l EventLevel, what string, n *node) {
+	if m.cfg.NoEvents {
+		return
+	}
 	m.eventX(Event{Level: l, What: what, Slot: -1}, n)
 }
 
 func (m *Machine) eventX(e Event, n *node) {
+	if m.cfg.NoEvents {
+		return
+	}
 	if n != nil {
 		e.Node = n.id
 	}
@@ -507,28 +495,8 @@ func (m *Machine) send(l *link, msg *Message) {
 
 // header starts a message of type t.
 func (m *Machine) header(t Type) *Message {
-	msg := m.newMessage()
+	msg := m.cfg.Pool.message()
 	m.fillHeader(msg, t)
-	return msg
-}
-
-// newMessage returns an empty message, with ReuseMessages one that was handed
-// out by the Ready before the last.
-func (m *Machine) newMessage() *Message {
-	if !m.cfg.ReuseMessages {
-		return new(Message)
-	}
-	i := len(m.messages)
-	if i == cap(m.messages) {
-		m.messages = append(m.messages, new(Message))
-		return m.messages[i]
-	}
-	m.messages = m.messages[:i+1]
-	if m.messages[i] == nil {
-		m.messages[i] = new(Message)
-	}
-	msg := m.messages[i]
-	*msg = Message{Gossip: msg.Gossip[:0]}
 	return msg
 }
 

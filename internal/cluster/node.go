@@ -8,8 +8,8 @@ import (
 
 // node is one entry of the node table. All times are monotonic, 0 = never.
 type node struct {
-	// What every tick and every gossip entry looks at comes first and close together:
-	// with thousands of nodes each line of cache is from memory.
+	// Each group is a line of cache, and so is what every tick and every gossip entry
+	// looks at: with thousands of nodes each line is from memory.
 	id       NodeID
 	idx      uint16 // names the node in Machine.owners; reused after deletion
 	flags    Flags
@@ -18,39 +18,40 @@ type node struct {
 	pongRecv Millis
 
 	out       *link
-	in        *link
-	created   Millis
-	dataRecv  Millis
 	addr      Addr
+	reports   []report
 	slotCount int
 
-	reports  []report
-	gone     bool     // deleted from the table
-	hearsay  bool     // known from gossip only (clusterid.go)
-	shared   bool     // slots came from outside or went there: to be copied before a change
-	slots    *SlotSet // nil = none; may be shared with messages, see ownSlots
-	replicas []*node  // by id
+	in           *link
+	dataRecv     Millis
+	created      Millis
+	meetSent     Millis
+	inboundFreed Millis
+	primary      *node
+	slots        *SlotSet  // nil = none; may be shared with messages, see ownSlots
+	view         *NodeView // cached, nil after a change: see Machine.outdate
 
-	primary *node
-	view    *NodeView // cached, nil after a change: see Machine.outdate
-
+	gone        bool   // deleted from the table
+	hearsay     bool   // known from gossip only (clusterid.go)
+	shared      bool   // slots came from outside or went there: to be copied before a change
 	configEpoch uint64 // own, also for a replica: see Machine.epochOf
 	clusterID   uint64 // as it told last
 	offset      uint64
-	meetSent    Millis
+	replicas    []*node // by id
 	failTime    Millis
-	voted       Millis // last vote for a replica of this primary
 
+	shard         NodeID
 	orphanedSince Millis
-	inboundFreed  Millis
+	voted         Millis // last vote for a replica of this primary
 	refusedSince  Millis // connecting is refused since then, 0 = it is not
-	refusedLast   Millis // the last refusal of that run
 
-	shard      NodeID
-	hostname   string
-	nodename   string
-	clientIPv4 string
-	clientIPv6 string
+	refusedLast Millis // the last refusal of that run
+	hostname    string
+	nodename    string
+	clientIPv4  string
+	clientIPv6  string
+
+	_ [48]byte // makes the size one that the allocator aligns to lines
 }
 
 // report is one node's word that another fails.
@@ -176,7 +177,7 @@ func compareID(a, b *node) int {
 // find is byID[*id], mostly without the cost of hashing 40 bytes.
 func (m *Machine) find(id *NodeID) *node {
 	place := &m.found[binary.LittleEndian.Uint64(id[:])*0x9E3779B97F4A7C15>>m.foundShift]
-	if n := *place; n != nil && !n.gone && n.id == *id {
+	if n := *place; n != nil && n.id.Same(id) && !n.gone {
 		return n
 	}
 	n := m.byID[*id]
@@ -205,6 +206,7 @@ func (m *Machine) addNode(id NodeID, flags Flags) *node {
 	if 4*len(m.nodes) > len(m.found) {
 		m.found = make([]*node, max(2*len(m.found), 64))
 		m.foundShift = 64 - uint(bits.TrailingZeros(uint(len(m.found))))
+		m.linkFound = make([]*link, len(m.found))
 	}
 	m.tableChanged, m.viewChanged = true, true
 	return n
@@ -306,6 +308,19 @@ func (m *Machine) outdate(n *node) {
 }
 
 // links
+
+// link is links[id], mostly without a search.
+func (m *Machine) link(id LinkID) *link {
+	place := &m.linkFound[uint64(id)*0x9E3779B97F4A7C15>>m.foundShift]
+	if l := *place; l != nil && l.id == id && !l.closed {
+		return l
+	}
+	l := m.links[id]
+	if l != nil {
+		*place = l
+	}
+	return l
+}
 
 // bind makes an accepted link n's inbound link.
 func (m *Machine) bind(l *link, n *node) {

@@ -426,6 +426,11 @@ func (p *confParser) slots(n *ConfNode, item string) error {
 		n.Slots = new(SlotSet)
 	}
 	for slot := int(first); slot <= int(last); slot++ {
+		if slot&7 == 0 && slot+7 <= int(last) && p.assigned[slot>>3] == 0 { // eight at once
+			p.assigned[slot>>3], n.Slots[slot>>3] = 0xff, 0xff
+			slot += 7
+			continue
+		}
 		if !p.assigned.Has(slot) { // the first line to name a slot has it
 			p.assigned.Add(slot)
 			n.Slots.Add(slot)
@@ -445,6 +450,7 @@ func confUint(s string, most uint64) (uint64, error) {
 // splitFields splits a line at white space as the configuration file does: a
 // field may be quoted, with escapes inside double quotes.
 func splitFields(line []byte) (fields []string, err error) {
+	fields = make([]string, 0, 12)
 	isSpace := func(c byte) bool { return c == ' ' || c >= '\t' && c <= '\r' }
 	for i := 0; ; {
 		for i < len(line) && isSpace(line[i]) {
@@ -453,7 +459,15 @@ func splitFields(line []byte) (fields []string, err error) {
 		if i == len(line) {
 			return fields, nil
 		}
-		var field []byte
+		plain := i // mostly there are no quotes
+		for i < len(line) && !isSpace(line[i]) && line[i] != '"' && line[i] != '\'' {
+			i++
+		}
+		if i == len(line) || isSpace(line[i]) {
+			fields = append(fields, string(line[plain:i]))
+			continue
+		}
+		field := bytes.Clone(line[plain:i])
 		for i < len(line) && !isSpace(line[i]) {
 			quote := line[i]
 			i++

@@ -3,8 +3,8 @@ package cluster
 import "fmt"
 
 // Ready is what the machine wants done, in the order of the fields (see the
-// package doc). Its slices belong to the caller until the next Ready; so do the
-// messages if Settings.ReuseMessages is set.
+// package doc). Its slices belong to the caller until the next Ready, what they and
+// Save and View point to until it is given back to Settings.Pool.
 type Ready struct {
 	Save *NodesConf // nil: nothing to save
 	Sync bool       // Save must be durable before anything below happens

@@ -2,7 +2,7 @@ package cluster
 
 // recv handles one message in the order of 4.5.
 func (m *Machine) recv(in Recv) {
-	l, msg := m.links[in.Link], in.Msg
+	l, msg := m.link(in.Link), in.Msg
 	if l == nil {
 		return
 	}
@@ -71,7 +71,7 @@ func (m *Machine) recv(in Recv) {
 
 // heard notes a light message (3.8 rule 2).
 func (m *Machine) heard(id LinkID) {
-	l := m.links[id]
+	l := m.link(id)
 	if l == nil {
 		return
 	}
@@ -85,7 +85,7 @@ func (m *Machine) heard(id LinkID) {
 // LinkNode returns the member a link is bound to: the sender of the light
 // messages that arrive on it. ok is false while it is unknown.
 func (m *Machine) LinkNode(id LinkID) (node NodeID, ok bool) {
-	l := m.links[id]
+	l := m.link(id)
 	if l == nil || l.node == nil || l.node.inHandshake() {
 		return NodeID{}, false
 	}
@@ -379,7 +379,7 @@ func (m *Machine) takeShard(n *node, shard NodeID) {
 
 // linkUp greets the node at the far end of a new outbound link (2.2.7).
 func (m *Machine) linkUp(id LinkID) {
-	l := m.links[id]
+	l := m.link(id)
 	if l == nil || l.up {
 		return
 	}
@@ -399,7 +399,7 @@ func (m *Machine) linkUp(id LinkID) {
 
 // linkDown forgets a link that broke.
 func (m *Machine) linkDown(in LinkDown) {
-	l := m.links[in.Link]
+	l := m.link(in.Link)
 	if l == nil {
 		return
 	}

@@ -102,9 +102,10 @@ type Settings struct {
 	// DisableRandomPing skips 5.2 step 3 (DEBUG DISABLE-CLUSTER-RANDOM-PING).
 	DisableRandomPing bool
 
-	// ReuseMessages lets the messages of a Ready be overwritten after the next
-	// Ready: for drivers that have made bytes of them by then.
-	ReuseMessages bool
+	// Pool is where what a Ready holds has its memory from; nil: it is new.
+	Pool *Pool
+	// NoEvents leaves Events out of Ready, for worlds whose log nobody reads.
+	NoEvents bool
 	// NoViews saves the cost of views in worlds that do not read them:
 	// Ready.View stays nil; Machine.View still builds one on demand.
 	NoViews bool

@@ -28,25 +28,33 @@ func (m *Machine) bindSlot(slot int, n *node) {
 	m.slotsChanged(n)
 }
 
-// bindFree makes n the owner of those slots of a set that have none.
+// bindFree makes n the owner of those slots of a set, which is immutable, that have
+// none.
 func (m *Machine) bindFree(set *SlotSet, n *node) {
 	if set.Empty() {
 		return
 	}
-	before, own := n.slotCount, n.ownSlots()
+	before, all := n.slotCount, n.slotCount == 0
 	for slot := range set.All() {
-		if m.owners[slot] == NoSlotOwner {
-			m.owners[slot] = n.idx
-			own.Add(slot)
-			n.slotCount++
+		all = all && m.owners[slot] == NoSlotOwner
+	}
+	if all { // as when they are loaded
+		n.slots, n.shared = set, true
+	}
+	for first, last := range set.Ranges() {
+		for slot := first; slot <= last; slot++ {
+			if m.owners[slot] == NoSlotOwner {
+				m.owners[slot] = n.idx
+				if !all {
+					n.ownSlots().Add(slot)
+				}
+				n.slotCount++
+			}
 		}
 	}
 	m.assigned += n.slotCount - before
 	if before == 0 && n.slotCount > 0 && m.anyReplica() {
 		n.flags |= FlagMigrateTo // 4.1.4
-	}
-	if n.slotCount == 0 {
-		n.slots = nil
 	}
 	m.slotsChanged(n)
 }
@@ -196,7 +204,7 @@ func (m *Machine) takeRole(sender *node, msg *Message) (stale bool) {
 		}
 		return false
 	}
-	x := m.byID[msg.ReplicaOf]
+	x := m.find(&msg.ReplicaOf)
 	if x == sender || x != nil && x.inHandshake() {
 		x = nil
 	}

@@ -97,7 +97,7 @@ func (m *Machine) tellSuspects() {
 	for _, n := range to {
 		msg := m.header(TypePong)
 		msg.MFlags |= MFlagExtData
-		msg.Gossip = gossip
+		msg.Gossip = append(msg.Gossip, gossip...) // its memory may be used again
 		if n.is(FlagExtensions) {
 			m.extend(&msg.Ext, n)
 		}

@@ -30,6 +30,7 @@ type View struct {
 	Paused         bool   // headers carry PAUSED
 	NoRedirect     bool   // a module disabled redirection
 
+	table  uint64  // Machine.tableGen: views of one table have each node in the same place
 	header Message // of a message without payload; Offset and MFlags to fill in
 }
 
@@ -57,7 +58,7 @@ func (v *View) Myself() *NodeView { return v.Nodes[v.Me] }
 // Node finds a node by id, nil if unknown. O(nodes).
 func (v *View) Node(id NodeID) *NodeView {
 	for _, n := range v.Nodes {
-		if n.ID == id {
+		if n.ID.Same(&id) {
 			return n
 		}
 	}
@@ -128,14 +129,12 @@ func (m *Machine) View() *View {
 		return m.view
 	}
 	m.viewChanged = false
-	v, owners := new(View), (*[SlotCount]uint16)(nil)
-	if s := m.spareView; s != nil && m.view != nil { // may be written over
-		v, m.spareView = s, nil
-		if v.Owners != m.view.Owners {
-			owners = v.Owners
-		}
+	if m.tableChanged {
+		m.tableGen++
 	}
+	v := m.cfg.Pool.view()
 	*v = View{
+		table: m.tableGen,
 		Nodes: m.nodeViews(v.Nodes[:0]),
 		Mine:  m.self.shareSlots(),
 		State: m.state, Size: m.size,
@@ -153,13 +152,10 @@ func (m *Machine) View() *View {
 	case m.view != nil && !m.dirtyOwners && !m.tableChanged: // the old table may serve on
 		v.Owners = m.view.Owners
 	case len(m.byIdx) == len(m.nodes):
-		if owners == nil {
-			owners = new([SlotCount]uint16)
-		}
-		*owners = *m.owners
-		v.Owners = owners
+		v.Owners = m.cfg.Pool.table()
+		*v.Owners = *m.owners
 	default:
-		v.Owners = new([SlotCount]uint16)
+		v.Owners = m.cfg.Pool.table()
 		for slot, idx := range m.owners {
 			if idx == NoSlotOwner {
 				v.Owners[slot] = NoSlotOwner
@@ -225,7 +221,8 @@ func markerView(marks map[uint16]*node, pos []uint16, open *SlotSet) map[uint16]
 }
 
 func (m *Machine) nodeView(n *node) *NodeView {
-	v := &NodeView{
+	v := m.cfg.Pool.nodeView()
+	*v = NodeView{
 		ID: n.id, Addr: n.addr, Hostname: n.hostname, Nodename: n.nodename,
 		ClientIPv4: n.clientIPv4, ClientIPv6: n.clientIPv6, ShardID: n.shard,
 		Flags: n.flags, ConfigEpoch: m.epochOf(n), Slots: n.shareSlots(), HasOffset: n.offset > 0,

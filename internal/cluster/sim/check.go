@@ -201,8 +201,8 @@ func (c *checker) viewChanged(n *node, old *cluster.View) {
 	}
 }
 
-// counterpart is what an older view said of the i-th node of a newer one, nil if
-// it did not know it.
+// counterpart is what another view says of the i-th node of a view, nil if it does
+// not know it.
 func counterpart(old *cluster.View, i int, nv *cluster.NodeView) *cluster.NodeView {
 	if i < len(old.Nodes) && old.Nodes[i].ID == nv.ID {
 		return old.Nodes[i] // mostly they have the same places
@@ -388,7 +388,7 @@ func idOf(n *cluster.NodeView) cluster.NodeID {
 
 // illegal tells why a slot may not go from one node to another, "" if it may.
 func (c *checker) illegal(n *node, slot int, old, v *cluster.View, from, to *cluster.NodeView) string {
-	now := v.Node(from.ID)
+	now := counterpart(v, int(old.Owners[slot]), from)
 	if now == nil || from.Flags.Has(cluster.FlagReplica) || now.Flags.Has(cluster.FlagReplica) {
 		return "" // the owner was deleted or demoted
 	}

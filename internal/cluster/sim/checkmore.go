@@ -33,16 +33,14 @@ func (e *evidence) told(known *ids, v *cluster.View, m *cluster.Message, now clu
 		e.failMsg = m.Fail
 	}
 	by := known.of(&m.Sender)
-	// A PING from before the sender took this node's slots, held back on its way:
-	// the machine drops it, and what it says is older than the reports.
-	me := v.Myself()
-	late := m.ReplicaOf == me.ID && me.Primary == m.Sender
+	some := e.reports.some(by)
 	for i := range m.Gossip {
 		g := &m.Gossip[i]
 		switch failing := g.Flags.Any(cluster.FlagFail | cluster.FlagPFail); {
 		case failing:
 			e.reports.set(by, known.of(&g.Node), now)
-		case !late && e.reports.some(by):
+			some = true
+		case some && !late(v, m):
 			e.reports.withdraw(by, known.of(&g.Node))
 		}
 	}
@@ -53,6 +51,14 @@ func (e *evidence) told(known *ids, v *cluster.View, m *cluster.Message, now clu
 		}
 		e.forgotten[f.Node] = now + cluster.Millis(min(f.TTLSec, 1<<30))*1000 - 1000
 	}
+}
+
+// late tells whether a message is from before its sender took this node's slots,
+// held back on its way: the machine drops it, and what it says is older than the
+// reports.
+func late(v *cluster.View, m *cluster.Message) bool {
+	me := v.Myself()
+	return m.ReplicaOf == me.ID && me.Primary == m.Sender
 }
 
 // members checks what changed in the list of nodes: 11, 12, 13, 20.

@@ -69,11 +69,11 @@ const (
 type disk struct {
 	synced *cluster.NodesConf
 	newest *cluster.NodesConf
-	unused []*cluster.NodesConf // for their memory
+	pool   *cluster.Pool
 	// between are versions between the two; of many some are left out, and in large
 	// worlds, where they would fill the memory, all.
 	between []*cluster.NodesConf
-	many    int // how many of either list are kept
+	many    int // how many of them are kept
 }
 
 // write replaces the file.
@@ -84,6 +84,9 @@ func (d *disk) write(c *cluster.NodesConf, sync bool) {
 	case sync:
 		if d.synced != old {
 			d.spare(d.synced)
+		}
+		for _, b := range d.between {
+			d.spare(b)
 		}
 		d.synced, d.between = c, d.between[:0]
 		d.spare(old)
@@ -105,21 +108,11 @@ func (d *disk) crash(intn func(int) int) {
 	d.between = nil
 }
 
-// spare keeps a version that nobody can come back to, for its memory.
+// spare gives back a version that nobody can come back to.
 func (d *disk) spare(c *cluster.NodesConf) {
-	if c != nil && len(d.unused) < d.many {
-		d.unused = append(d.unused, c)
+	if c != nil {
+		d.pool.FreeConf(c)
 	}
-}
-
-func (d *disk) takeSpare() *cluster.NodesConf {
-	k := len(d.unused) - 1
-	if k < 0 {
-		return nil
-	}
-	c := d.unused[k]
-	d.unused = d.unused[:k]
-	return c
 }
 
 // replication stands for the data set: an offset, copied from the primary while
@@ -182,12 +175,15 @@ func (n *node) start() {
 	n.tickAt(n.w.now + n.w.between(0, 100*ms))
 }
 
-// shareSets makes all processes of a world share the slot sets that they read
-// from their files, as those that read them in messages do: with thousands of
+// shareSets makes all processes of a world share the slot sets and addresses that
+// they read from their files, as those that read them in messages do: with thousands of
 // nodes they would fill the memory.
 func (w *World) shareSets(conf *cluster.NodesConf) {
 	for i := range conf.Nodes {
 		cn := &conf.Nodes[i]
+		if n := w.byIP[cn.Addr.IP]; n != nil {
+			cn.Addr.IP = n.ip
+		}
 		if cn.Slots == nil {
 			continue
 		}
@@ -316,6 +312,7 @@ func (n *node) obey() {
 		n.members = len(n.view.Nodes)
 	}
 	rd := n.m.Ready()
+	defer w.pool.FreeMessages()
 	if rd.Save != nil {
 		if n.diskRefuses { // a node that cannot save ends
 			n.kill()
@@ -327,7 +324,6 @@ func (n *node) obey() {
 			return
 		}
 		n.disk.write(rd.Save, rd.Sync)
-		n.m.Reuse(n.disk.takeSpare())
 		if n.dieAtSave == dieAfterSave {
 			n.losePower()
 			return
@@ -337,8 +333,8 @@ func (n *node) obey() {
 		old := n.view
 		n.view = rd.View
 		w.checker.viewChanged(n, old)
-		if !n.adminThisStep { // who gives commands may look at it yet
-			n.m.ReuseView(old)
+		if old != nil && !n.adminThisStep { // who gives commands may look at it yet
+			w.pool.FreeView(old, n.view)
 		}
 	}
 	for _, e := range rd.Effects {

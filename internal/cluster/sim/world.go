@@ -32,6 +32,8 @@ type Options struct {
 	Refused  bool
 	Trace    io.Writer // what happened, a line an event; nil = none
 	Messages bool      // trace every message too
+
+	newMemory bool // for a test: nothing that machines hand out is written over
 }
 
 // Result is what one world came to.
@@ -74,6 +76,7 @@ type World struct {
 	decoder cluster.Decoder
 	message cluster.Message // the one being received
 	frames  []*frame        // free list
+	pool    cluster.Pool
 
 	err  error
 	hash uint64
@@ -119,7 +122,10 @@ func Run(seed uint64, opt Options) Result {
 // defaultSettings makes the settings those of a new server, but for the node timeout.
 func (w *World) defaultSettings(timeout cluster.Millis) {
 	w.cfg = cluster.DefaultSettings()
-	w.cfg.ReuseMessages = true
+	if !w.opt.newMemory {
+		w.cfg.Pool = &w.pool
+	}
+	w.cfg.NoEvents = w.opt.Trace == nil
 	w.cfg.NodeTimeout = timeout
 	w.cfg.Ports = cluster.Addr{Port: clientPort, BusPort: busPort}
 }
@@ -152,6 +158,7 @@ func newWorld(seed uint64, opt Options) *World {
 	}
 	for i := range opt.Nodes {
 		n := &node{w: w, i: i, ip: fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255), hostUp: true}
+		n.disk.pool = &w.pool
 		if opt.Nodes <= 300 {
 			n.disk.many = 3
 		}
