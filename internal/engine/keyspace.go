@@ -52,7 +52,9 @@ func flushRun(c *command.Ctx) {
 }
 
 // FlushLocked deletes every key of a database, of all when db is negative, and
-// returns their number. World lock.
+// returns their number. World lock. A snapshot under way still gets one database
+// as it was, but is given up when all go: nobody wants it any more, and a file of
+// it must not come after the empty one.
 func (e *Engine) FlushLocked(db int, async bool) int {
 	e.watches.touchDB(db, func(db int, key string) bool {
 		return e.exists(db, command.MakeKey(0, []byte(key)), []byte(key))
@@ -60,6 +62,9 @@ func (e *Engine) FlushLocked(db int, async bool) int {
 	e.trackingFlush()
 	n := 0
 	e.flushes.Add(1)
+	if db < 0 {
+		e.Store.AbortSnapshot("the data set was flushed")
+	}
 	for i := range e.Store.DBs() {
 		if db < 0 || i == db {
 			n += e.Store.DB(i).Clear(async)

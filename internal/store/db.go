@@ -239,13 +239,20 @@ func (db *DB) RandomSlot(rnd uint64) int {
 	return Slots
 }
 
-// Clear removes every key. A running snapshot is aborted first. With async the
-// memory is freed in the background. World lock. It returns the number of keys.
+// Clear removes every key. With async the memory is freed in the background; if a
+// snapshot needs what was there, at its end. A snapshot of slots is aborted, since
+// their keys and what happened to them travel together. World lock. It returns the
+// number of keys.
 func (db *DB) Clear(async bool) int {
-	db.st.snap.abort("the data set was flushed")
 	n, _ := db.Len(true)
 	if n == 0 {
 		return 0
+	}
+	kept := false
+	if snap := db.st.snap.cur.Load(); snap != nil && snap.slots != nil {
+		db.st.AbortSnapshot("the data set was flushed")
+	} else if snap != nil {
+		kept = snap.keep(db)
 	}
 	old := db.table.Swap(new([Slots]slot))
 	db.expiring.Store(0)
@@ -253,7 +260,9 @@ func (db *DB) Clear(async bool) int {
 	for i := range db.occupied {
 		db.occupied[i].Store(0)
 	}
-	db.st.lazy.freeSlots(old[:], async)
+	if !kept {
+		db.st.lazy.freeSlots(old[:], async)
+	}
 	return n
 }
 

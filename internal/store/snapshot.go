@@ -33,7 +33,7 @@ type Sink interface {
 // ErrSnapshotRunning refuses a second snapshot while one is being walked.
 var ErrSnapshotRunning = errors.New("store: a snapshot is already running")
 
-// ErrSnapshotAborted ends the walk of a snapshot whose data set was flushed.
+// ErrSnapshotAborted ends the walk of a snapshot by Store.AbortSnapshot.
 var ErrSnapshotAborted = errors.New("store: snapshot aborted")
 
 type snapshotState struct {
@@ -48,13 +48,17 @@ type snapshotState struct {
 type Snapshot struct {
 	st       *Store
 	sink     Sink
-	parts    PartSink            // sink, if it is one
-	dbs      []*DB               // by number at the cut
-	slots    *[Slots / 64]uint64 // only these; nil: all
+	parts    PartSink             // sink, if it is one
+	dbs      []atomic.Pointer[DB] // by number at the cut; changed under the world lock
+	slots    *[Slots / 64]uint64  // only these; nil: all
 	aborted  atomic.Pointer[string]
 	stampAll bool // walk and stamp all records; see maxPartial
 	done     atomic.Int64
 	total    int
+
+	mu    sync.Mutex // a leaf
+	kept  []*[Slots]slot
+	ended bool // there is nobody to keep for
 }
 
 // SnapshotTurn is held by whoever makes a snapshot, from before the world lock
@@ -67,11 +71,11 @@ func (st *Store) BeginSnapshot(sink Sink) (*Snapshot, error) {
 	if st.snap.cur.Load() != nil {
 		return nil, ErrSnapshotRunning
 	}
-	s := &Snapshot{st: st, sink: sink, dbs: make([]*DB, len(st.dbs))}
+	s := &Snapshot{st: st, sink: sink}
 	s.parts, _ = sink.(PartSink)
-	for i := range st.dbs {
-		s.dbs[i] = st.dbs[i].Load()
-		n, _ := s.dbs[i].Len(true)
+	s.take(len(st.dbs))
+	for i := range s.dbs {
+		n, _ := s.dbs[i].Load().Len(true)
 		s.total += n
 	}
 	st.snap.begin(s)
@@ -84,21 +88,29 @@ func (st *Store) BeginSlotSnapshot(sink Sink, slots *[Slots / 64]uint64) (*Snaps
 	if st.snap.cur.Load() != nil {
 		return nil, ErrSnapshotRunning
 	}
-	s := &Snapshot{st: st, sink: sink, dbs: []*DB{st.dbs[0].Load()}, slots: slots}
-	for slot := s.dbs[0].NextOccupied(0); slot < Slots; slot = s.dbs[0].NextOccupied(slot + 1) {
+	s := &Snapshot{st: st, sink: sink, slots: slots}
+	db := st.dbs[0].Load()
+	for slot := db.NextOccupied(0); slot < Slots; slot = db.NextOccupied(slot + 1) {
 		if s.wants(uint16(slot)) {
-			s.total += s.dbs[0].slot(uint16(slot)).dict.Len()
+			s.total += db.slot(uint16(slot)).dict.Len()
 		}
 	}
+	n := 1
 	if st.snap.partial++; st.snap.partial > maxPartial {
-		s.dbs = s.dbs[:0]
-		for i := range st.dbs {
-			s.dbs = append(s.dbs, st.dbs[i].Load())
-		}
+		n = len(st.dbs)
 		s.stampAll = true
 	}
+	s.take(n)
 	st.snap.begin(s)
 	return s, nil
+}
+
+// take notes the first n databases. World lock.
+func (s *Snapshot) take(n int) {
+	s.dbs = make([]atomic.Pointer[DB], n)
+	for i := range s.dbs {
+		s.dbs[i].Store(s.st.dbs[i].Load())
+	}
 }
 
 // maxPartial is after how many snapshots of some slots the next one stamps every
@@ -128,8 +140,8 @@ const walkChunk = 64
 // returns an error when the snapshot was aborted.
 func (s *Snapshot) Walk(between func() error) error {
 	defer s.Drop()
-	for i, db := range s.dbs {
-		for slot := db.NextOccupied(0); slot < Slots; slot = db.NextOccupied(slot + 1) {
+	for i := range s.dbs {
+		for slot := s.nextOccupied(i, 0); slot < Slots; slot = s.nextOccupied(i, slot+1) {
 			if !s.stampAll && !s.wants(uint16(slot)) {
 				continue
 			}
@@ -139,7 +151,7 @@ func (s *Snapshot) Walk(between func() error) error {
 					s.st.Unlock(uint16(slot))
 					return err
 				}
-				pos = db.ScanSlot(uint16(slot), pos, walkChunk, func(o *Obj) { s.record(i, o) })
+				pos = s.dbs[i].Load().ScanSlot(uint16(slot), pos, walkChunk, func(o *Obj) { s.record(i, o) })
 				s.st.Unlock(uint16(slot))
 				if err := s.finishReadings(); err != nil {
 					return err
@@ -166,10 +178,52 @@ func (s *Snapshot) Walk(between func() error) error {
 	return nil
 }
 
+// nextOccupied is DB.NextOccupied of a database as it was at the cut. Who clears
+// one first puts what it held in its place here.
+func (s *Snapshot) nextOccupied(i, slot int) int {
+	for {
+		db := s.dbs[i].Load()
+		if next := db.NextOccupied(slot); s.dbs[i].Load() == db {
+			return next
+		}
+	}
+}
+
 // Drop ends a snapshot: nobody wants what is not written out yet.
 func (s *Snapshot) Drop() {
 	s.st.snap.cur.CompareAndSwap(s, nil)
 	s.st.dropReadings()
+	s.mu.Lock()
+	kept := s.kept
+	s.kept, s.ended = nil, true
+	s.mu.Unlock()
+	for _, table := range kept {
+		s.st.lazy.freeSlots(table[:], true)
+	}
+}
+
+// keep takes over what a database held that is about to be cleared, until the
+// snapshot ends; false: it does not need that. World lock.
+func (s *Snapshot) keep(db *DB) bool {
+	for i := range s.dbs {
+		if s.dbs[i].Load() != db {
+			continue
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.ended {
+			return false
+		}
+		old := &DB{st: db.st, index: db.index}
+		old.table.Store(db.table.Load())
+		for w := range old.occupied {
+			old.occupied[w].Store(db.occupied[w].Load())
+		}
+		s.dbs[i].Store(old)
+		s.kept = append(s.kept, db.table.Load())
+		return true
+	}
+	return false
 }
 
 // abortion returns why the walk cannot go on, if it cannot.
@@ -209,17 +263,17 @@ func (db *DB) beforeWrite(o *Obj) {
 		return
 	}
 	for i := range s.dbs {
-		if s.dbs[i] == db {
+		if s.dbs[i].Load() == db {
 			s.record(i, o)
 			return
 		}
 	}
 }
 
-// abort ends the running snapshot, if any. World lock.
-func (ss *snapshotState) abort(why string) {
-	if s := ss.cur.Load(); s != nil {
+// AbortSnapshot ends the running snapshot, if any. World lock.
+func (st *Store) AbortSnapshot(why string) {
+	if s := st.snap.cur.Load(); s != nil {
 		s.aborted.Store(&why)
-		ss.cur.Store(nil)
+		st.snap.cur.Store(nil)
 	}
 }

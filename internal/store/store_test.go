@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand"
 	"sync"
@@ -300,9 +301,70 @@ func TestSnapshotIsExactAtTheCut(t *testing.T) {
 	wg.Wait()
 }
 
-// TestFlushAbortsSnapshot checks that a walk does not go on with a data set
-// that is gone.
-func TestFlushAbortsSnapshot(t *testing.T) {
+// A snapshot has what databases held at the cut, also of one that was cleared and
+// filled anew under way, twice; the memory goes when it ends.
+func TestSnapshotOfClearedDatabase(t *testing.T) {
+	st := newTest(t, 2)
+	const keys = 3000
+	fill := func(db int, value string) {
+		for i := range keys {
+			put(st.DB(db), fmt.Sprint(db, "/", i), value, 0)
+		}
+	}
+	clear := func(db int, async bool) {
+		st.LockWorld()
+		defer st.UnlockWorld()
+		if got := st.DB(db).Clear(async); got != keys {
+			t.Errorf("%d keys cleared, want %d", got, keys)
+		}
+	}
+	fill(0, "round 0")
+	fill(1, "round 0")
+	used := st.Heap.Used()
+	for round, at := range []int{1, 3, 2000, 4000} { // pieces after which it happens
+		r := &recorder{keys: map[string]string{}}
+		st.LockWorld()
+		s, err := st.BeginSnapshot(r)
+		st.UnlockWorld()
+		if err != nil {
+			t.Fatal(err)
+		}
+		next := fmt.Sprint("round ", round+1)
+		n := 0
+		if err := s.Walk(func() error {
+			if n++; n == at {
+				for db := range 2 {
+					clear(db, db == 0)
+					fill(db, next)
+				}
+				clear(1, false)
+				fill(1, next)
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if n < at {
+			t.Fatalf("only %d pieces", n)
+		}
+		if len(r.keys) != 2*keys || r.dups != 0 {
+			t.Errorf("cleared after %d pieces: %d keys in the snapshot, %d twice, want %d", at, len(r.keys), r.dups, 2*keys)
+		}
+		for k, v := range r.keys {
+			if v != fmt.Sprint("round ", round) {
+				t.Errorf("cleared after %d pieces: %s is %q", at, k, v)
+			}
+		}
+	}
+	for end := time.Now().Add(10 * time.Second); st.LazyfreePending() > 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+	}
+	if now := st.Heap.Used(); now > used+used/10 {
+		t.Errorf("%d bytes used at the end, %d at first", now, used)
+	}
+}
+
+// A walk does not go on when it is told so.
+func TestAbortSnapshot(t *testing.T) {
 	st := newTest(t, 1)
 	for i := 0; i < 2000; i++ {
 		put(st.DB(0), fmt.Sprint(i), "v", 0)
@@ -317,13 +379,14 @@ func TestFlushAbortsSnapshot(t *testing.T) {
 	err = s.Walk(func() error {
 		if n++; n == 3 {
 			st.LockWorld()
+			st.AbortSnapshot("test")
 			st.DB(0).Clear(false)
 			st.UnlockWorld()
 		}
 		return nil
 	})
-	if err == nil {
-		t.Fatal("the walk ended well after a flush")
+	if !errors.Is(err, ErrSnapshotAborted) {
+		t.Fatalf("the walk ended with %v, want %v", err, ErrSnapshotAborted)
 	}
 	st.LockWorld()
 	if _, err := st.BeginSnapshot(&recorder{keys: map[string]string{}}); err != nil {
