@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -263,35 +262,4 @@ func difference(want, got map[string]string) string {
 		}
 	}
 	return strings.Join(out[:min(len(out), 10)], "\n")
-}
-
-// peerServer is a redis-server of another make.
-type peerServer struct {
-	port int
-	cmd  *exec.Cmd
-}
-
-// redisServer starts the reference server, or skips the test.
-func redisServer(t *testing.T, args ...string) *peerServer {
-	t.Helper()
-	path, err := exec.LookPath("redis-server")
-	if err != nil {
-		t.Skip("redis-server is not installed: interoperability is not checked")
-	}
-	port := testport.Free(t)
-	s := &peerServer{port: port}
-	s.cmd = exec.Command(path, append([]string{"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir(),
-		"--repl-diskless-sync-delay", "0", "--repl-diskless-load", "disabled"}, args...)...)
-	if err := s.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.cmd.Process.Kill(); s.cmd.Wait() })
-	eventually(t, "redis-server up", func() bool {
-		c, err := net.Dial("tcp", "127.0.0.1:"+strconv.Itoa(port))
-		if err == nil {
-			c.Close()
-		}
-		return err == nil
-	}, func() string { return "no connection" })
-	return s
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -58,13 +59,8 @@ func NewNode(t testing.TB, p Program, args ...string) *Node {
 	if n.Dir, err = os.MkdirTemp("", fmt.Sprintf("%s-%d-", p.Name, n.Port)); err != nil {
 		t.Fatal(err)
 	}
-	n.client = redis.NewClient(&redis.Options{
-		Addr: n.Addr(), Protocol: 2, MaxRetries: -1, PoolSize: 8,
-		DialTimeout: time.Second, ReadTimeout: Patience, WriteTimeout: Patience,
-		DisableIdentity: true, DialerRetries: 1,
-	})
+	n.client = n.NewClient(0)
 	t.Cleanup(func() {
-		n.client.Close()
 		n.Kill()
 		n.report()
 		os.RemoveAll(n.Dir)
@@ -218,6 +214,22 @@ func (n *Node) Stop() {
 
 // Client is a go-redis client of this node alone: no retries, RESP2.
 func (n *Node) Client() *redis.Client { return n.client }
+
+// NewClient is another one like it, on a database; it is closed at the test's end.
+// It gives the password that --requirepass sets.
+func (n *Node) NewClient(db int) *redis.Client {
+	o := &redis.Options{
+		Addr: n.Addr(), Protocol: 2, MaxRetries: -1, PoolSize: 8, DB: db,
+		DialTimeout: time.Second, ReadTimeout: Patience, WriteTimeout: Patience,
+		DisableIdentity: true, DialerRetries: 1,
+	}
+	if i := slices.Index(n.Args, "--requirepass"); i >= 0 && i+1 < len(n.Args) {
+		o.Password = n.Args[i+1]
+	}
+	c := redis.NewClient(o)
+	n.t.Cleanup(func() { c.Close() })
+	return c
+}
 
 // Do runs a command. An error reply is an error.
 func (n *Node) Do(args ...any) (any, error) {
