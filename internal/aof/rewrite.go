@@ -270,15 +270,11 @@ func (r *rewriting) giveUp() {
 	a.release()
 }
 
-// autoSync is how much of a base is written between two fsyncs, so that the last
-// one is short.
-const autoSync = 4 << 20
-
 // writeBase writes the base.
 func (r *rewriting) writeBase(file *disk.Replacement) error {
 	var w io.Writer = file
 	if r.settings.IncrementalFsync {
-		w = &syncing{file: file}
+		w = file.Syncing()
 	}
 	cut := Cut{Before: r.beforeCut, At: r.atCut, After: r.afterCut}
 	if r.settings.RDBPreamble {
@@ -304,21 +300,6 @@ func (r *rewriting) writeBase(file *disk.Replacement) error {
 		return err
 	}
 	return buf.Flush()
-}
-
-// syncing is a file that is synced now and then.
-type syncing struct {
-	file *disk.Replacement
-	n    int
-}
-
-func (s *syncing) Write(p []byte) (int, error) {
-	n, err := s.file.Write(p)
-	if s.n += n; err == nil && s.n >= autoSync {
-		s.n = 0
-		err = s.file.Sync()
-	}
-	return n, err
 }
 
 // beforeCut prepares the increment and takes the flusher's role, so that little is

@@ -53,6 +53,29 @@ func (r *Replacement) Write(p []byte) (int, error) {
 // Sync makes durable what was written so far, so that little is left to Commit.
 func (r *Replacement) Sync() error { return r.f.Sync() }
 
+// autoSync is how much Syncing writes between two fsyncs, so that the last one is
+// short, and that of others on the same disk, too. Redis has the same figure.
+const autoSync = 4 << 20
+
+// Syncing returns a writer of the new content that syncs it now and then.
+func (r *Replacement) Syncing() io.Writer { return &syncing{r: r} }
+
+type syncing struct {
+	r *Replacement
+	n int
+}
+
+func (s *syncing) Write(p []byte) (int, error) {
+	n, err := s.r.Write(p)
+	if s.n += n; err == nil && s.n >= autoSync {
+		s.n = 0
+		if err = s.r.f.Sync(); err != nil {
+			err = fmt.Errorf("disk: fsync: %w", err)
+		}
+	}
+	return n, err
+}
+
 // Commit puts the new content in place. After an error the old one may still be
 // there or the new one; the file at the path is whole in both cases.
 func (r *Replacement) Commit() error {

@@ -230,3 +230,44 @@ func TestLockChild(t *testing.T) {
 	}
 	t.Log("locked it")
 }
+
+// Of what goes through Syncing, no more than 4 MB and a write are not durable.
+func TestSyncing(t *testing.T) {
+	f := world(t)
+	syncs := 0
+	f.Fail(func(op, _ string) error {
+		if op == "sync" {
+			syncs++
+		}
+		return nil
+	})
+	r, err := disk.Create(f, path, "", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := r.Syncing()
+	piece := make([]byte, 64<<10)
+	for i := 1; i <= 160; i++ { // 10 MB
+		if n, err := w.Write(piece); n != len(piece) || err != nil {
+			t.Fatal(n, err)
+		}
+		if want := i / 64; syncs != want {
+			t.Fatalf("%d fsyncs after %d KB, want %d", syncs, i*64, want)
+		}
+	}
+	f.Fail(func(op, _ string) error {
+		if op == "sync" {
+			return syscall.EIO
+		}
+		return nil
+	})
+	for i := 161; i < 192; i++ {
+		if _, err := w.Write(piece); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := w.Write(piece); !errors.Is(err, syscall.EIO) {
+		t.Errorf("the write with a failing fsync: %v", err)
+	}
+	r.Abort()
+}

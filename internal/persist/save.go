@@ -126,8 +126,12 @@ func (s *Saver) writeOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var out io.Writer = file
+	if s.opt.Config.RDBSaveIncrementalFsync.Get() {
+		out = file.Syncing()
+	}
 	var dirty int64
-	err = s.Snapshot(ctx, file, SnapshotOptions{
+	err = s.Snapshot(ctx, out, SnapshotOptions{
 		Compress: s.opt.Config.RDBCompression.Get(), Checksum: s.opt.Config.RDBChecksum.Get(),
 		Version: int(s.opt.Config.RDBVersion.Get()),
 		AtCut:   func() { dirty = s.opt.Engine.Dirty() },
