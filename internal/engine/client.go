@@ -214,6 +214,7 @@ func clientKill(c *command.Ctx) {
 			me.closing = true // after the reply
 		} else {
 			s.Kill()
+			s.leave()
 		}
 	}
 	switch {

@@ -25,6 +25,17 @@ func (s *Session) BecomeReplica() {
 // IsReplica reports whether the peer is a replica; any goroutine.
 func (s *Session) IsReplica() bool { return s.state.Load()&flagReplica != 0 }
 
+// leave ends the feed of a replica whose connection was closed by another one's
+// command, not only when its own goroutine notices: who reads the reply finds it
+// gone. Any goroutine. Ext stays what it is from BecomeReplica on.
+func (s *Session) leave() {
+	if s.IsReplica() {
+		if c, ok := s.Ext.(interface{ Closed() }); ok {
+			c.Closed()
+		}
+	}
+}
+
 // IsPrimary reports whether this is the link from the primary; any goroutine.
 func (s *Session) IsPrimary() bool { return s.state.Load()>>16&specialPrimary != 0 }
 

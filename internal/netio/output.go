@@ -91,6 +91,10 @@ func (c *Conn) Write(b []byte) error {
 	}
 	o.wr.Lock()
 	defer o.wr.Unlock()
+	if c.closed.Load() { // the socket may take it yet: see Close
+		o.pending.Add(-int64(len(b)))
+		return net.ErrClosed
+	}
 	if o.queued.Load() {
 		if err := c.sendQueue(); err != nil {
 			return err

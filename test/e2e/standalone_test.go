@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/skeindb/skein/test/proc"
@@ -133,12 +134,17 @@ func TestReplicationPair(t *testing.T) {
 	})
 	proc.WaitInStep(t, primary, replica)
 
-	// A cut link resumes where it was.
+	// A cut link resumes where it was; the reply to who cut it means that it is gone.
 	full := primary.InfoInt("stats", "sync_full")
+	replica.Signal(syscall.SIGSTOP)
 	if got := primary.Text("CLIENT", "KILL", "TYPE", "replica"); got != "1" {
 		t.Errorf("CLIENT KILL TYPE replica = %s, want 1", got)
 	}
+	if got := primary.Info("replication")["connected_slaves"]; got != "0" {
+		t.Errorf("connected_slaves = %s after CLIENT KILL", got)
+	}
 	primary.Must("SET", "while cut", "1")
+	replica.Signal(syscall.SIGCONT)
 	proc.WaitInStep(t, primary, replica)
 	if got := primary.InfoInt("stats", "sync_full"); got != full {
 		t.Errorf("sync_full went from %d to %d over a cut link, want a partial resynchronisation", full, got)
