@@ -2,6 +2,7 @@ package observe
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"runtime"
 	"strconv"
@@ -356,7 +357,7 @@ func (ob *Observer) keyspace(t *text, world bool) {
 			continue
 		}
 		if keys, volatile := db.Visible(world); keys > 0 {
-			t.format("db"+strconv.Itoa(i), "keys=%d,expires=%d,avg_ttl=0", keys, volatile)
+			t.format("db"+strconv.Itoa(i), "keys=%d,expires=%d,avg_ttl=%d", keys, volatile, db.AverageTTL(ob.o.Engine.Now(), rand.Uint64(), world))
 		}
 	}
 }
