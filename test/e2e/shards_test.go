@@ -175,7 +175,7 @@ func TestShardsByCommand(t *testing.T) {
 		}
 		return ""
 	})
-	if took := time.Since(start); took > time.Second {
+	if took := time.Since(start); took > 5*time.Second { // TestManualFailoverPause measures it
 		t.Errorf("CLUSTER FAILOVER took %v", took)
 	}
 	if err := <-told; err == nil || !strings.HasPrefix(err.Error(), "UNBLOCKED ") && !strings.HasPrefix(err.Error(), "MOVED ") {

@@ -12,7 +12,7 @@ import (
 
 // failoverLimit is how long a shard may be without a primary that serves: the
 // time to suspect, to agree, and to elect, on a busy machine.
-const failoverLimit = proc.NodeTimeout*3/2 + 3*time.Second
+const failoverLimit = proc.NodeTimeout*3/2 + 5*time.Second
 
 // layout is a cluster of three primaries of one kind with a replica of the other
 // kind each. All votes in an election come from the kind that the candidate is
