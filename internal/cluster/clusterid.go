@@ -117,12 +117,14 @@ func (m *Machine) foreign(msg *Message) bool {
 // again at each tick.
 const foreignLogPeriod Millis = 10_000
 
-// hearsay checks the first message of a node that is a member by gossip only. A
-// node without id may be of two clusters and tell each about the other. It
-// returns false if the node is foreign, and then keeps it out for a while.
+// hearsay checks the first message of a node that is a member by gossip only, also
+// across restarts. A node without id may be of two clusters and tell each about
+// the other. It returns false if the node is foreign, and then keeps it out for a
+// while. The primary that self follows is there by the operator's will.
 func (m *Machine) hearsay(n *node, msg *Message) bool {
 	n.hearsay = false
-	if !m.foreign(msg) {
+	if !m.foreign(msg) || n == m.self.primary {
+		m.save(false)
 		return true
 	}
 	m.blacklist = append(m.blacklist, blacklisted{id: n.id, until: m.now.Mono + m.cfg.NodeTimeout, quiet: true})

@@ -1,6 +1,9 @@
 package cluster
 
-import "testing"
+import (
+	"math/rand/v2"
+	"testing"
+)
 
 // commonClusterID is the id that all nodes have, 0 if they differ.
 func (w *world) commonClusterID() uint64 {
@@ -215,5 +218,46 @@ func TestForeignNodeByGossipAsks(t *testing.T) {
 	l.recv("e", m)
 	if p := l.sentOf(TypePong); len(p) != 1 || p[0].Msg.ClusterID != 7 || len(p[0].Msg.Gossip) > 0 || l.node("e") != nil {
 		t.Errorf("answered %+v, a member: %v", p, l.node("e") != nil)
+	}
+}
+
+// A node known from gossip only is looked at when it speaks after a restart too.
+func TestHearsayOutlivesRestart(t *testing.T) {
+	for _, spoke := range []bool{false, true} {
+		l := newLab(t, []labNode{{name: "a", flags: FlagPrimary, slots: third(0), epoch: 1}, {name: "b", flags: FlagPrimary}})
+		l.m.clusterID = 7
+		l.gossip("b", "e", FlagPrimary)
+		m := l.msg("e", TypePing)
+		if m.ClusterID = 7; spoke {
+			l.recv("e", m)
+		}
+		conf, _, err := ParseNodesConf(l.m.Conf().Encode(), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.m = New(l.cfg, rand.NewPCG(3, 4), conf, l.times())
+		clear(l.in)
+		l.drain()
+		l.accept(nid("e"))
+		m = l.msg("e", TypePing)
+		m.ClusterID = 8
+		l.recv("e", m)
+		if member := l.node("e") != nil; member != spoke {
+			t.Errorf("spoke before the restart: %v, a member after a word of another cluster: %v", spoke, member)
+		}
+	}
+}
+
+// Who was made a replica of a node that had not spoken keeps it.
+func TestHearsayOfOwnPrimary(t *testing.T) {
+	l := newLab(t, []labNode{{name: "a", flags: FlagPrimary}, {name: "b", flags: FlagPrimary}})
+	l.m.clusterID = 7
+	l.gossip("b", "e", FlagPrimary)
+	l.admin(Replicate{Node: nid("e").String()})
+	m := l.msg("e", TypePing)
+	m.ClusterID = 8
+	l.recv("e", m)
+	if e := l.node("e"); e == nil || l.m.self.primary != e {
+		t.Errorf("the primary is gone: %v", l.m.self.primary)
 	}
 }

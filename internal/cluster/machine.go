@@ -196,7 +196,7 @@ func (m *Machine) load(c *NodesConf) {
 		n := get(cn.ID)
 		n.flags |= roleOf(cn) | cn.Flags&^(FlagHandshake|FlagMeet|FlagMigrateTo|FlagPrimary|FlagReplica)
 		n.addr = cn.Addr
-		n.hostname, n.nodename = cn.Hostname, cn.Nodename
+		n.hostname, n.nodename, n.hearsay = cn.Hostname, cn.Nodename, cn.Hearsay
 		n.clientIPv4, n.clientIPv6 = cn.ClientIPv4, cn.ClientIPv6
 		if !cn.ShardID.IsZero() {
 			n.shard = cn.ShardID
@@ -417,7 +417,7 @@ func (m *Machine) Conf() *NodesConf {
 			continue
 		}
 		cn := ConfNode{
-			ID: n.id, Addr: n.addr, Hostname: n.hostname, Nodename: n.nodename,
+			ID: n.id, Addr: n.addr, Hostname: n.hostname, Nodename: n.nodename, Hearsay: n.hearsay,
 			ClientIPv4: n.clientIPv4, ClientIPv6: n.clientIPv6, ShardID: n.shard,
 			Flags: n.flags, ConfigEpoch: m.epochOf(n), Connected: n.out != nil || n == m.self,
 			PingSent: m.wall(n.pingSent), PongReceived: m.wall(n.pongRecv),

@@ -14,7 +14,7 @@ import (
 // nodes.conf is text, a line per node and a last line of variables (spec 9.1):
 //
 //	<id> <addr> <flags> <primary id or -> <ping-sent> <pong-received> <configEpoch> <link-state> [<slots> ...]
-//	vars currentEpoch <n> lastVoteEpoch <n> [clusterId <n>]
+//	vars currentEpoch <n> lastVoteEpoch <n> [clusterId <n> [hearsay <id>[,<id> ...]]]
 //
 //	addr   ip:port@cport[,hostname[,name=value ...]]   ip and hostname may be empty
 //	slots  n, a-b, [n->-id] migrating to, [n-<-id] importing from
@@ -78,6 +78,13 @@ func (c *NodesConf) Encode() []byte {
 	dst = strconv.AppendUint(dst, c.LastVoteEpoch, 10)
 	if c.ClusterID != 0 { // others skip a variable that they do not know
 		dst = strconv.AppendUint(append(dst, " clusterId "...), c.ClusterID, 10)
+		before := " hearsay "
+		for i := range c.Nodes {
+			if n := &c.Nodes[i]; n.Hearsay && !n.Flags.Has(FlagMyself) {
+				dst = append(append(dst, before...), n.ID[:]...)
+				before = ","
+			}
+		}
 	}
 	return append(dst, '\n')
 }
@@ -189,6 +196,11 @@ func ParseNodesConf(text []byte, tlsCluster bool) (c *NodesConf, skipped []strin
 	if p.myself < 0 {
 		return nil, nil, fmt.Errorf("cluster: nodes.conf: no line is flagged myself")
 	}
+	for _, id := range p.hearsay {
+		if at, known := p.index[id]; known && at != p.myself {
+			p.conf.Nodes[at].Hearsay = true
+		}
+	}
 	me := &p.conf.Nodes[p.myself]
 	me.Migrating, me.Importing = marks(&p.migrating), marks(&p.importing)
 	return p.conf, p.skipped, nil
@@ -202,7 +214,19 @@ type confParser struct {
 	assigned   SlotSet
 	migrating  map[uint16]NodeID
 	importing  map[uint16]NodeID
+	hearsay    []NodeID
 	skipped    []string
+}
+
+func parseIDs(s string) (ids []NodeID, err error) {
+	for text := range strings.SplitSeq(s, ",") {
+		id, ok := ParseID(text)
+		if !ok {
+			return nil, fmt.Errorf("invalid node id %q", text)
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
 }
 
 // marks lists the markers of a slot map in ascending order.
@@ -230,6 +254,8 @@ func (p *confParser) vars(f []string) (err error) {
 			p.conf.LastVoteEpoch, err = confUint(f[i+1], math.MaxUint64)
 		case "clusterId":
 			p.conf.ClusterID, err = confUint(f[i+1], math.MaxUint64)
+		case "hearsay":
+			p.hearsay, err = parseIDs(f[i+1])
 		default:
 			p.skipped = append(p.skipped, f[i])
 		}

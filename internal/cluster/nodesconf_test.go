@@ -45,6 +45,15 @@ func TestNodesConfText(t *testing.T) {
 	if got := string(c.Encode()); got != want {
 		t.Errorf("Encode:\n%s\nwant:\n%s", got, want)
 	}
+	c.ClusterID, c.Nodes[1].Hearsay, c.Nodes[2].Hearsay = 9, true, true
+	want = strings.TrimSuffix(want, "\n") + " clusterId 9 hearsay " + idB + "," + idC + "\n"
+	if got := string(c.Encode()); got != want {
+		t.Errorf("Encode:\n%s\nwant:\n%s", got, want)
+	}
+	back, skipped, err := ParseNodesConf([]byte(want), false)
+	if err != nil || len(skipped) > 0 || back.Nodes[0].Hearsay || !back.Nodes[1].Hearsay || !back.Nodes[2].Hearsay {
+		t.Errorf("read back: %+v, %v, %v", back, skipped, err)
+	}
 }
 
 // Files as older and other servers write them, and what they mean.

@@ -288,6 +288,7 @@ type ConfNode struct {
 	ShardID      NodeID // zero when the file had none
 	Flags        Flags
 	Primary      NodeID // zero when none or unknown
+	Hearsay      bool   // known from gossip only
 	PingSent     Millis // Unix time, 0 if no ping is pending
 	PongReceived Millis // Unix time
 	ConfigEpoch  uint64
