@@ -28,6 +28,19 @@ func (m *Machine) heardSinceWake(n *node) bool {
 	return m.wokeAt == 0 || n.out != nil && n.out.ponged && n.out.created >= m.wokeAt
 }
 
+// reachesMajority tells whether a majority of the voters is up, as far as known, and
+// was heard since self stood still.
+func (m *Machine) reachesMajority() bool {
+	m.countVoters()
+	n := 0
+	for _, o := range m.nodes {
+		if o.votingPrimary() && (o == m.self || o.flags&(FlagFail|FlagPFail) == 0 && m.heardSinceWake(o)) {
+			n++
+		}
+	}
+	return n >= m.quorum()
+}
+
 // evaluate decides whether the cluster serves (7.8).
 func (m *Machine) evaluate() {
 	now := m.now.Mono

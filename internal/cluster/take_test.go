@@ -26,6 +26,7 @@ func TestTakeSlots(t *testing.T) {
 		"an unknown node":         take(&want, nid("9")),
 		"itself":                  take(&want, l.m.self.id),
 		"no slots":                take(new(SlotSet), nid("b")),
+		"too late":                takeBy(l, &want, l.m.now.Mono-1),
 	} {
 		if err == nil {
 			t.Errorf("%s: taken", name)
@@ -58,5 +59,22 @@ func TestTakeSlots(t *testing.T) {
 	}
 	if len(told) < 3 || !told[l.out[nid("b")]] {
 		t.Errorf("the claim went to %d links, source %v", len(told), told[l.out[nid("b")]])
+	}
+}
+
+func takeBy(l *lab, set *SlotSet, until Millis) error {
+	_, err := l.m.Admin(l.times(), TakeSlots{Slots: set, From: nid("b"), Until: until})
+	return err
+}
+
+// A node that stood still takes nothing until it has heard from a majority again: a
+// replica may have won its own slots, with the epoch that it would take.
+func TestWokenNodeTakesNoSlots(t *testing.T) {
+	l := observerLab(t, func(s *Settings) { s.WakeGuard = true })
+	var want SlotSet
+	want.Add(l.node("b").slots.Next(0))
+	l.now += 2 * testTimeout
+	if _, err := l.m.Admin(l.times(), TakeSlots{Slots: &want, From: nid("b")}); err == nil {
+		t.Error("taken")
 	}
 }

@@ -104,6 +104,6 @@ func (c slotCluster) Open(slot int) (importing, migrating bool) {
 
 func (c slotCluster) Leave(slots *slotmove.Slots) { c.b.LeaveWhole(slots.Each) }
 
-func (c slotCluster) Take(slots *slotmove.Slots, from string) error {
-	return c.b.TakeSlots(from, slots.Each)
+func (c slotCluster) Take(slots *slotmove.Slots, from string, until time.Time) error {
+	return c.b.TakeSlots(from, until, slots.Each)
 }

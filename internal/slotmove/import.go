@@ -32,6 +32,10 @@ func (i *Import) become(t Times, s State) { i.State, i.Updated = s, t.Wall }
 // Taking reports whether the slots are about to be taken, which nothing stops.
 func (i *Import) Taking() bool { return i.taking }
 
+// TakeUntil is the time, Mono, after which the slots may not be taken: the source
+// may serve writes again, long after, and this node may have stood still since.
+func (i *Import) TakeUntil() int64 { return i.askedAt + i.lim.GrantTTL }
+
 // ReplicaWait is how long ActReplicas waits.
 func (i *Import) ReplicaWait() int64 {
 	if i.asks != nil && i.asks.Kind == MsgPause {

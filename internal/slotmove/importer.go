@@ -93,7 +93,10 @@ func (i *importer) take() {
 		i.step(Event{Kind: EvRefused, Text: "The data set was flushed"})
 		return
 	}
-	if err := i.m.o.Cluster.Take(&i.slots, i.source); err != nil {
+	i.m.mu.Lock()
+	until := i.m.start.Add(time.Duration(i.i.TakeUntil()) * time.Millisecond)
+	i.m.mu.Unlock()
+	if err := i.m.o.Cluster.Take(&i.slots, i.source, until); err != nil {
 		i.step(Event{Kind: EvRefused, Text: err.Error()})
 		return
 	}

@@ -34,8 +34,9 @@ type Cluster interface {
 	// Leave tells that slots of this node are about to be taken with their data.
 	Leave(slots *Slots)
 	// Take makes this node the owner of slots that from owned so far, durably;
-	// when it returns the slots are served. No slot locks are held.
-	Take(slots *Slots, from string) error
+	// when it returns the slots are served. After until it fails. No slot locks are
+	// held.
+	Take(slots *Slots, from string, until time.Time) error
 }
 
 // Tail reads the log of effects from a cut on (repl.Tail).
