@@ -300,6 +300,7 @@ func (m *Machine) addSlots(c AddSlots) error {
 		delete(m.importing, uint16(slot))
 		m.bindSlot(slot, m.self)
 		m.divide(slot, before)
+		m.withhold(slot)
 	}
 	m.oddSlots = m.oddSlots || m.self.isReplica()
 	m.save(true)

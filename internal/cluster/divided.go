@@ -18,6 +18,11 @@ package cluster
 // claim of another shard to the slots that it got so for one in the middle of a
 // move.
 //
+// A Redis or Valkey node deletes its keys as soon as it hears that the slot is
+// another's, and fix moves them only after that. So a slot that was added and is
+// divided with a node that may be of such a kind is not claimed on the bus as long
+// as that one has keys, for a minute at most (withheld).
+//
 // The driver asks the other node how many keys it has left, and steps Undivide.
 // All of this is the node's alone: neither on the bus nor in nodes.conf.
 
@@ -43,7 +48,44 @@ func (m *Machine) undivide(c Undivide) {
 	if n := m.divided[uint16(c.Slot)]; n != nil && n.top().id == c.Node {
 		delete(m.divided, uint16(c.Slot))
 		m.viewChanged = true
+		if _, held := m.withheld[uint16(c.Slot)]; held {
+			delete(m.withheld, uint16(c.Slot))
+			m.todo |= todoPong
+		}
 	}
+}
+
+// withholdTime is how long a claim waits for another node's keys at most.
+const withholdTime Millis = 60000
+
+// withhold keeps the claim of a divided slot back if the other node may delete its
+// keys on it. Nodes that drain instead tell a cluster id.
+func (m *Machine) withhold(slot int) {
+	if n := m.divided[uint16(slot)]; n != nil && n.top().clusterID == 0 {
+		m.withheld[uint16(slot)] = m.now.Mono + withholdTime
+	}
+}
+
+// withholds tells whether a slot of self is not claimed on the bus.
+func (m *Machine) withholds(slot int) bool {
+	until, held := m.withheld[uint16(slot)]
+	n := m.divided[uint16(slot)]
+	return held && m.now.Mono <= until && n != nil && !n.isFail()
+}
+
+// claims are the slots that messages say n owns.
+func (m *Machine) claims(n *node) *SlotSet {
+	slots := n.shareSlots()
+	if n != m.self || len(m.withheld) == 0 || slots == nil {
+		return slots
+	}
+	c := *slots
+	for slot := range m.withheld {
+		if m.withholds(int(slot)) {
+			c.Remove(int(slot))
+		}
+	}
+	return &c
 }
 
 // divide notes that keys of a slot of self's shard may be at n.
@@ -125,6 +167,7 @@ func (m *Machine) tickDrains() {
 func (m *Machine) forgetMoves(n *node) {
 	if n == nil {
 		clear(m.draining)
+		clear(m.withheld)
 		m.blind = nil
 	}
 	for _, t := range []map[uint16]*node{m.divided, m.deleted} {

@@ -288,3 +288,53 @@ func TestBlindSuccessor(t *testing.T) {
 		}
 	}
 }
+
+// A slot that another node had is not claimed as long as that node may delete its
+// keys on the claim: in headers, in UPDATEs and when it claims the slot itself.
+func TestClaimWaitsForKeysElsewhere(t *testing.T) {
+	for _, kind := range []string{"foreign", "own", "failed"} {
+		l := observerLab(t)
+		b := l.node("b")
+		slot := b.slots.Next(0)
+		if kind == "own" {
+			b.clusterID = 9 // it drains
+		}
+		l.admin(DelSlots{Slots: []int{slot}})
+		l.admin(AddSlots{Slots: []int{slot}})
+		l.admin(BumpEpoch{})
+		if kind == "failed" {
+			b.flags |= FlagFail
+		}
+		claims := func() bool {
+			l.clear()
+			l.run(TickPeriod)
+			l.m.sendPing(l.node("d"))
+			l.drain()
+			return l.sentOf(TypePing)[0].Msg.Slots.Has(slot)
+		}
+		wait := kind == "foreign"
+		if got := claims(); got == wait {
+			t.Errorf("%s: claimed %v at once", kind, got)
+		}
+		l.clear()
+		l.recv("b", l.claimMsg("b", 1, slotRange(slot, slot)))
+		if up := l.sentOf(TypeUpdate); len(up) > 0 == wait {
+			t.Errorf("%s: %d UPDATEs to the one with the keys", kind, len(up))
+		}
+		l.admin(Undivide{Slot: slot, Node: nid("b")})
+		if !claims() {
+			t.Errorf("%s: not claimed when the other has no keys any more", kind)
+		}
+	}
+	l := observerLab(t)
+	slot := l.node("b").slots.Next(0)
+	l.admin(DelSlots{Slots: []int{slot}})
+	l.admin(AddSlots{Slots: []int{slot}})
+	l.now += withholdTime + 1
+	l.step(Tick{})
+	l.m.sendPing(l.node("d"))
+	l.drain()
+	if p := l.sentOf(TypePing); !p[len(p)-1].Msg.Slots.Has(slot) {
+		t.Error("never claimed")
+	}
+}

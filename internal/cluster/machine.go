@@ -32,6 +32,7 @@ type Machine struct {
 	oddSlots       bool               // ADDSLOTS was used on a replica, which nothing forbids
 	migrating      map[uint16]*node   // self's slot -> target
 	divided        map[uint16]*node   // self's slot -> who may have keys of it (divided.go)
+	withheld       map[uint16]Millis  // of these, what is not claimed before then (divided.go)
 	draining       map[uint16]drain   // others' slots of which self may have keys
 	blind          *SlotSet           // self's slots that may be moving unknown to it; nil: none
 	deleted        map[uint16]*node   // slot without owner after DELSLOTS -> who had it
@@ -145,6 +146,7 @@ func New(cfg Settings, rnd Rand, boot *NodesConf, now Times) *Machine {
 		owners:    new([SlotCount]uint16),
 		migrating: map[uint16]*node{},
 		divided:   map[uint16]*node{},
+		withheld:  map[uint16]Millis{},
 		draining:  map[uint16]drain{},
 		deleted:   map[uint16]*node{},
 		importing: map[uint16]*node{},
@@ -514,7 +516,7 @@ func (m *Machine) fillHeader(msg *Message, t Type) {
 		msg.ConfigEpoch = 0
 	}
 	msg.ClusterID = m.clusterID
-	msg.Offset, msg.Sender, msg.Slots = m.local.ReplOffset, s.id, owner.shareSlots()
+	msg.Offset, msg.Sender, msg.Slots = m.local.ReplOffset, s.id, m.claims(owner)
 	msg.IP, msg.Flags, msg.State = m.cfg.AnnounceIP, s.flags, m.state
 	if s.primary != nil {
 		msg.ReplicaOf = s.primary.id

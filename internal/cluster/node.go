@@ -36,6 +36,7 @@ type node struct {
 	shared      bool   // slots came from outside or went there: to be copied before a change
 	configEpoch uint64 // own, also for a replica: see Machine.epochOf
 	clusterID   uint64 // as it told last
+	primaryAt   Millis // when it was heard to have become a primary
 	offset      uint64
 	replicas    []*node // by id
 	failTime    Millis

@@ -72,6 +72,7 @@ func (m *Machine) unbind(slot int) {
 	if n == m.self {
 		m.noted(slot)
 		delete(m.divided, uint16(slot))
+		delete(m.withheld, uint16(slot))
 	}
 	n.ownSlots().Remove(slot)
 	n.slotCount--
@@ -213,7 +214,10 @@ func (m *Machine) takeRole(sender *node, msg *Message) (stale bool) {
 	}
 	if !sender.isReplica() {
 		if x != nil && x.shard == sender.shard {
-			if m.epochOf(x) > msg.ConfigEpoch {
+			// Also when x is the one it has just succeeded, and this is from before
+			// that, late on its other link: none loses slots to a smaller epoch.
+			late := sender.slotCount > 0 && sender.configEpoch > msg.ConfigEpoch && m.now.Mono-sender.primaryAt <= m.cfg.NodeTimeout
+			if m.epochOf(x) > msg.ConfigEpoch || late {
 				m.event(LevelInfo, "stale demotion ignored", sender)
 				return true
 			}
@@ -271,6 +275,7 @@ func (m *Machine) makePrimary(n *node) {
 		n.flags |= FlagMigrateTo
 	}
 	n.flags = n.flags&^FlagReplica | FlagPrimary
+	n.primaryAt = m.now.Mono
 	m.changed(n)
 }
 
@@ -443,7 +448,7 @@ func (m *Machine) staleSlot(sender *node, msg *Message) *node {
 			continue
 		}
 		owner := m.owner(slot)
-		if owner != nil && owner != sender && !m.notClaimed.Has(slot) && owner.configEpoch > msg.ConfigEpoch {
+		if owner != nil && owner != sender && !m.notClaimed.Has(slot) && owner.configEpoch > msg.ConfigEpoch && !(owner == m.self && m.withholds(slot)) {
 			return owner
 		}
 	}
@@ -454,7 +459,7 @@ func (m *Machine) sendUpdate(to *link, about *node) {
 	if to == nil || about == m.self && m.unproven {
 		return
 	}
-	slots := about.shareSlots()
+	slots := m.claims(about)
 	if m.unclaimedSlots > 0 && slots.Overlaps(&m.notClaimed) {
 		c := *slots
 		for i := range c {

@@ -94,6 +94,34 @@ func TestLastClaimDoesNotChooseThePrimary(t *testing.T) {
 	}
 }
 
+// A header that a replica sent before its election, and that comes after the news of
+// it on the other link, takes nothing back.
+func TestLateHeaderOfWinner(t *testing.T) {
+	l := observerLab(t)
+	heir := l.node("r") // of c
+	old := l.msg("r", TypePing)
+	old.ReplicaOf, old.Flags, old.ConfigEpoch, old.Slots = nid("c"), FlagReplica|FlagMyself, l.node("c").configEpoch, l.node("c").slots
+	won := new(SlotSet)
+	for slot := range l.node("c").slots.All() {
+		if slot != l.node("c").slots.Next(0) { // one was taken by another
+			won.Add(slot)
+		}
+	}
+	l.recv("r", l.claimMsg("r", 20, won))
+	if !heir.isPrimary() || heir.slotCount != won.Len() {
+		t.Fatalf("r has not won: %+v", heir)
+	}
+	l.recv("r", old)
+	if !heir.isPrimary() {
+		t.Error("r is a replica again by an old message")
+	}
+	l.run(testTimeout + TickPeriod)
+	l.recv("r", old)
+	if heir.isPrimary() {
+		t.Error("r is never heeded again")
+	}
+}
+
 // 7.4, last part: without replica migration an empty primary stays one if the
 // winner is of another shard, and follows if it is of the same.
 func TestLosingAllSlotsWithoutMigration(t *testing.T) {

@@ -3,6 +3,7 @@ package mixed
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/skeindb/skein/test/proc"
@@ -32,6 +33,35 @@ func TestMixedMoveInterrupted(t *testing.T) {
 			for _, victim := range []string{"source", "target"} {
 				for from := range 2 {
 					if !*long && (step != "half" || victim != "source" || from != 1) {
+						continue
+					}
+					m := &interrupted{t: t, c: c, from: c.Nodes[from], to: c.Nodes[1-from]}
+					if !t.Run(fmt.Sprintf("%s %s/%s", m.from.Program.Name, step, victim), func(t *testing.T) {
+						m.t = t
+						m.restore()
+						m.run(step, victim)
+					}) {
+						return // the cluster may be in disorder
+					}
+				}
+			}
+		}
+	})
+}
+
+// The same when a replica of the source or of the target is killed, each of the
+// other kind than its primary: nothing is promoted, and the replica is in step again
+// afterwards.
+func TestMixedMoveReplicaKilled(t *testing.T) {
+	forEach(t, func(t *testing.T, r proc.Real) {
+		skein, real := proc.Skein(t), r.Program(t)
+		c := proc.FormShardsOf(t, []proc.Shard{
+			{Primary: skein, Replicas: []proc.Program{real}}, {Primary: real, Replicas: []proc.Program{skein}}, {Primary: skein},
+		})
+		for _, step := range []string{"half", "sending", "moved"} {
+			for _, victim := range []string{"source replica", "target replica"} {
+				for from := range 2 {
+					if !*long && (step != "sending" || victim != "target replica" || from != 1) {
 						continue
 					}
 					m := &interrupted{t: t, c: c, from: c.Nodes[from], to: c.Nodes[1-from]}
@@ -86,9 +116,13 @@ func informed(primary, replica *proc.Node) bool {
 
 func (m *interrupted) run(step, victim string) {
 	t, c := m.t, m.c
-	dies := map[string]*proc.Node{"source": m.from, "target": m.to}[victim]
+	side, isReplica := strings.CutSuffix(victim, " replica")
+	dies := map[string]*proc.Node{"source": m.from, "target": m.to}[side]
 	heir := c.Replicas(dies)[0]
 	pause := victim == "source" && !informed(dies, heir)
+	if isReplica {
+		dies, heir = heir, nil
+	}
 	const keys = 40
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
@@ -117,12 +151,14 @@ func (m *interrupted) run(step, victim string) {
 		writers.Progress(t, 20, "at step "+step)
 		kill()
 	}
-	proc.Wait(t, proc.Patience, "failover to "+heir.String(), func() string {
-		if !heir.IsPrimary() {
-			return "it is a replica"
-		}
-		return ""
-	})
+	if heir != nil {
+		proc.Wait(t, proc.Patience, "failover to "+heir.String(), func() string {
+			if !heir.IsPrimary() {
+				return "it is a replica"
+			}
+			return ""
+		})
+	}
 	dies.Start()
 	// Redis does not heed a claim of the slot that it imports, so the cluster may
 	// stay down in its view until it is repaired.
