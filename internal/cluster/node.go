@@ -36,7 +36,6 @@ type node struct {
 	shared      bool   // slots came from outside or went there: to be copied before a change
 	configEpoch uint64 // own, also for a replica: see Machine.epochOf
 	clusterID   uint64 // as it told last
-	primaryAt   Millis // when it was heard to have become a primary
 	offset      uint64
 	replicas    []*node // by id
 	failTime    Millis
@@ -47,12 +46,13 @@ type node struct {
 	refusedSince  Millis // connecting is refused since then, 0 = it is not
 
 	refusedLast Millis // the last refusal of that run
+	primaryAt   Millis // when it was heard to have become a primary
 	hostname    string
 	nodename    string
 	clientIPv4  string
 	clientIPv6  string
 
-	_ [48]byte // makes the size one that the allocator aligns to lines
+	_ [40]byte // makes the size one that the allocator aligns to lines
 }
 
 // report is one node's word that another fails.
