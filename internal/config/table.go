@@ -156,13 +156,13 @@ func (c *Config) directives() []*Directive {
 		d("rdbcompression", boolean(&c.RDBCompression, true), 0),
 		d("rdbchecksum", boolean(&c.RDBChecksum, true), ro),
 		d("rdb-version", integer(&c.RDBVersion, 10, 10, 12), 0),
-		d("rdb-del-sync-files", boolean(&c.RDBDelSyncFiles, false), 0),
+		d("rdb-del-sync-files", boolean(&c.RDBDelSyncFiles, false), idle), // none are left
 		d("rdb-save-incremental-fsync", boolean(&c.RDBSaveIncrementalFsync, true), 0),
 		d("rdb-key-save-delay", integer(&c.RDBKeySaveDelay, 0, -maxInt-1, maxInt), Hidden),
 		d("key-load-delay", integer(&c.KeyLoadDelay, 0, -maxInt-1, maxInt), Hidden),
-		d("loading-process-events-interval-bytes", integer(&c.LoadingProcessEventsIntervalBytes, 2<<20, 1024, maxInt), Hidden),
+		d("loading-process-events-interval-bytes", integer(&c.LoadingProcessEventsIntervalBytes, 2<<20, 1024, maxInt), Hidden|idle),
 		d("stop-writes-on-bgsave-error", boolean(&c.StopWritesOnBgsaveError, true), 0),
-		d("sanitize-dump-payload", choice(&c.SanitizeDumpPayload, SanitizeNo, "no", "yes", "clients"), 0),
+		d("sanitize-dump-payload", choice(&c.SanitizeDumpPayload, SanitizeNo, "no", "yes", "clients"), idle), // always done
 		d("appendonly", boolean(&c.AppendOnly, false), 0),
 		d("appendfilename", text(&c.AppendFilename, "appendonly.aof", notEmpty("appendfilename"), fileName("appendfilename", "filename")), ro),
 		d("appenddirname", text(&c.AppendDirname, "appendonlydir", notEmpty("appenddirname"), fileName("appenddirname", "dirname")), ro),
