@@ -1,7 +1,7 @@
 #!/bin/bash
 # Time to load a data set at start, skein-server beside redis-server: from the
 # start of the process to the first PING that is not answered with -LOADING, both
-# servers with the same file, one file that skein wrote and one that redis-server
+# servers with the same files, those that skein wrote and those that redis-server
 # wrote, rounds interleaved, the median of the rounds. Linux only.
 set -eu
 usage() {
@@ -11,6 +11,7 @@ usage() {
 	  --size N        bytes of a value (64)
 	  --data KIND     strings, or mixed: small and big hashes, sets, sorted sets,
 	                  lists and streams too, a fifth as many keys (strings)
+	  --form FORM     rdb, or aof: an append-only file of all the commands (rdb)
 	  --rounds N      rounds, of which the median is taken (5)
 	  --skein FILE    binary (bin/skein)
 	  --peer FILE     binary (redis-server)
@@ -18,14 +19,14 @@ usage() {
 	  --quick         300000 keys, 3 rounds
 	END
 }
-keys=5000000 size=64 rounds=5 data=strings
+keys=5000000 size=64 rounds=5 data=strings form=rdb
 cd "$(dirname "$0")/.."
 skein=bin/skein peer=redis-server other=
 while [ $# -gt 0 ]; do
 	case $1 in
 	--quick) keys=300000 rounds=3; shift; continue ;;
 	-h | --help) usage; exit 0 ;;
-	--keys | --size | --data | --rounds | --skein | --peer | --other) ;;
+	--keys | --size | --data | --form | --rounds | --skein | --peer | --other) ;;
 	*) usage >&2; exit 2 ;;
 	esac
 	[ $# -ge 2 ] || { usage >&2; exit 2; }
@@ -37,6 +38,11 @@ for p in "$skein" "$peer" redis-cli; do
 	command -v "$p" >/dev/null || { echo "bench-load: $p is missing"; exit 1; }
 done
 
+case $form in
+rdb) args="--appendonly no" ;;
+aof) args="--appendonly yes --auto-aof-rewrite-percentage 0" ;;
+*) usage >&2; exit 2 ;;
+esac
 dir=$(mktemp -d) pid=
 cleanup() {
 	[ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || true
@@ -58,7 +64,7 @@ start() {
 	shift
 	port=$(freeport)
 	began=$EPOCHREALTIME
-	"$@" --port "$port" --bind 127.0.0.1 --dir "$data" --save "" --appendonly no >"$dir/log" 2>&1 &
+	"$@" --port "$port" --bind 127.0.0.1 --dir "$data" --save "" $args >"$dir/log" 2>&1 &
 	pid=$!
 	until exec 3<>"/dev/tcp/127.0.0.1/$port"; do
 		kill -0 "$pid" 2>/dev/null || { echo "bench-load: $1 does not start:"; tail -5 "$dir/log"; exit 1; }
@@ -109,27 +115,28 @@ mixed() { # of ten keys 3 strings, one with an expiry, 2 hashes, 2 sorted sets, 
 		}
 	}'
 }
+files() { find "$dir/$1" -type f; }
 make_file() { # make_file NAME PROGRAM...
 	mkdir "$dir/$1"
 	start "$dir/$1" "${@:2}"
 	"$data" | redis-cli -p "$port" --pipe >/dev/null
 	have=$(redis-cli -p "$port" dbsize)
-	redis-cli -p "$port" save >/dev/null
+	[ "$form" = aof ] || redis-cli -p "$port" save >/dev/null
 	stop
-	echo "file by $1: $have keys, $(stat -c %s "$dir/$1/dump.rdb") bytes"
+	echo "file by $1: $have keys, $(files "$1" | xargs cat | wc -c) bytes"
 }
 median() { sort -n "$1" | awk '{ v[NR] = $1 } END { print (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
 
 echo "skein:  $("$skein" version)"
 echo "peer:   $("$peer" --version)"
 echo "machine: $(awk -F': ' '/model name/ { print $2; exit }' /proc/cpuinfo), $(nproc) cores, load $(cut -d' ' -f1 /proc/loadavg), Linux $(uname -r)"
-echo "$data, --keys $keys --size $size, median of $rounds rounds"
+echo "$data, --form $form --keys $keys --size $size, median of $rounds rounds"
 make_file skein "$skein" server
 make_file peer "$peer"
 who="skein peer${other:+ other}"
 for round in $(seq "$rounds"); do
 	for file in skein peer; do
-		cat "$dir/$file/dump.rdb" >/dev/null # from the page cache for all
+		files "$file" | xargs cat >/dev/null # from the page cache for all
 		for w in $who; do
 			case $w in
 			skein) start "$dir/$file" "$skein" server ;;
