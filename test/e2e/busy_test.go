@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -22,41 +23,12 @@ import (
 func TestBusyNode(t *testing.T) {
 	c := proc.FormShards(t, []int{0, 0, 0}, "--cluster-node-timeout", "1000")
 	busy := owner(t, c, "foo")
-	hold := 10 * time.Second
+	length := 10 * time.Second
 	if testing.Short() {
-		hold = 4 * time.Second
+		length = 4 * time.Second
 	}
-	ctx := context.Background()
-	const members = 50_000
-	for i := 0; i < members; i += 1000 {
-		args := []any{"RPUSH", "{foo}list"}
-		for k := range 1000 {
-			args = append(args, fmt.Sprintf("element-%d", (i+k)*7919%members))
-		}
-		busy.Must(args...)
-	}
-	slow := []any{"SORT", "{foo}list", "ALPHA", "LIMIT", "0", "1"}
-	one := time.Hour // of what one takes at its fastest
-	for range 5 {
-		start := time.Now()
-		busy.Must(slow...)
-		one = min(one, time.Since(start))
-	}
-	client := redis.NewClient(&redis.Options{Addr: busy.Addr(), Protocol: 2, MaxRetries: -1, ReadTimeout: 5 * time.Minute, DisableIdentity: true})
-	defer client.Close()
-	var done atomic.Bool
-	held := make(chan time.Duration, 1)
-	var failed error // of the transaction; after held
-	go func() {
-		p := client.TxPipeline()
-		for range int(hold/one) + 1 {
-			p.Do(ctx, slow...)
-		}
-		start := time.Now()
-		_, failed = p.Exec(ctx)
-		done.Store(true)
-		held <- time.Since(start)
-	}()
+	fillSlow(busy)
+	held := holdSlot(t, busy, length)
 	// A command on the held slot waits, which shows that it is held.
 	blocked := make(chan time.Duration, 1)
 	go func() {
@@ -82,10 +54,10 @@ func TestBusyNode(t *testing.T) {
 	served, worst := 0, time.Duration(0)
 	var m machine
 	defer m.watch()()
-	for start := time.Now(); !done.Load(); {
+	for start := time.Now(); !held.over.Load(); {
 		if len(changes) > 0 && time.Since(start) > time.Second {
 			busy.Must(changes[0]...)
-			if changes = changes[1:]; done.Load() {
+			if changes = changes[1:]; held.over.Load() {
 				t.Error("a change of the view waited for the slot that is held")
 			}
 		}
@@ -112,13 +84,13 @@ func TestBusyNode(t *testing.T) {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	took, waited := <-held, <-blocked
-	if failed != nil {
-		t.Fatal(failed)
+	took, waited := <-held.took, <-blocked
+	if held.err != nil {
+		t.Fatal(held.err)
 	}
 	t.Logf("slot held %v, a command on it waited %v; %d commands on another slot, the slowest %v", took.Round(time.Millisecond),
 		waited.Round(time.Millisecond), served, worst.Round(time.Millisecond))
-	if took < hold*8/10 || waited < took/2 {
+	if took < length*8/10 || waited < took/2 {
 		t.Errorf("the slot was held for %v, and a command on it waited %v: nothing proven", took, waited)
 	}
 	if served < 20 || worst > time.Second && !m.stood(300*time.Millisecond) || len(changes) > 0 {
@@ -161,6 +133,132 @@ func (m *machine) watch() (end func()) {
 
 // stood tells whether there was such a while since watch, of so long at least.
 func (m *machine) stood(least time.Duration) bool { return time.Duration(m.longest.Load()) >= least }
+
+// fillSlow gives a primary of slot "foo" a list on which slowRead takes its time.
+func fillSlow(n *proc.Node) {
+	const members = 50_000
+	for i := 0; i < members; i += 1000 {
+		args := []any{"RPUSH", "{foo}list"}
+		for k := range 1000 {
+			args = append(args, fmt.Sprintf("element-%d", (i+k)*7919%members))
+		}
+		n.Must(args...)
+	}
+}
+
+var slowRead = []any{"SORT_RO", "{foo}list", "ALPHA", "LIMIT", "0", "1"}
+
+// holding is a transaction of slow commands that holds a slot.
+type holding struct {
+	over atomic.Bool
+	took chan time.Duration
+	err  error // after took
+}
+
+// holdSlot holds the slot of fillSlow at a node of its shard for about so long, with
+// other commands before the slow ones.
+func holdSlot(t *testing.T, n *proc.Node, length time.Duration, before ...[]any) *holding {
+	ctx := context.Background()
+	client := redis.NewClient(&redis.Options{Addr: n.Addr(), Protocol: 2, MaxRetries: -1, ReadTimeout: 5 * time.Minute, DisableIdentity: true,
+		OnConnect: func(ctx context.Context, c *redis.Conn) error { return c.ReadOnly(ctx).Err() }})
+	t.Cleanup(func() { client.Close() })
+	one := time.Hour // of what one takes at its fastest
+	for range 5 {
+		start := time.Now()
+		if err := client.Do(ctx, slowRead...).Err(); err != nil {
+			t.Fatal(err)
+		}
+		one = min(one, time.Since(start))
+	}
+	h := &holding{took: make(chan time.Duration, 1)}
+	go func() {
+		p := client.TxPipeline()
+		for _, args := range before {
+			p.Do(ctx, args...)
+		}
+		for range int(length/one) + 1 {
+			p.Do(ctx, slowRead...)
+		}
+		start := time.Now()
+		cmds, err := p.Exec(ctx)
+		if h.err = err; err != nil && len(cmds) > 0 {
+			h.err = fmt.Errorf("%w (%v: %v)", err, cmds[0].Args()[0], cmds[0].Err())
+		}
+		h.over.Store(true)
+		h.took <- time.Since(start)
+	}()
+	return h
+}
+
+// A slow read on a replica does not hold up its promotion, and a slow write on a
+// primary that is replaced neither its other slots' redirects nor, when it ends, is
+// it acknowledged; the node follows its successor then.
+func TestFailoverBesideSlowCommand(t *testing.T) {
+	c := proc.FormShards(t, []int{0, 0, 1}, "--cluster-node-timeout", "1000")
+	old, next := c.Nodes[2], c.Nodes[3]
+	fillSlow(old)
+	old.Must("SET", "{c1}x", "0")
+	proc.WaitInStep(t, old, next)
+
+	write := holdSlot(t, old, 3*time.Second, []any{"SET", "{foo}written", "1"})
+	waitHeld(t, old, write)
+	next.Must("CLUSTER", "FAILOVER", "TAKEOVER")
+	proc.Wait(t, proc.Patience, "the old primary redirects", func() string {
+		if _, err := old.Do("GET", "{c1}x"); err == nil || !strings.HasPrefix(err.Error(), "MOVED") {
+			return fmt.Sprint("another slot: ", err)
+		}
+		return ""
+	})
+	role := old.Info("replication")["role"]
+	if write.over.Load() {
+		t.Error("the redirect waited for the slow command")
+	} else if role != "master" {
+		t.Errorf("role %s while a write of a primary runs", role)
+	}
+	<-write.took
+	if write.err == nil {
+		t.Error("what a replaced primary wrote was acknowledged")
+	}
+	proc.WaitInStep(t, next, old)
+	if v, err := next.Do("GET", "{foo}written"); err != redis.Nil {
+		t.Errorf("the new primary has %v, %v of what the old one wrote alone", v, err)
+	}
+
+	read := holdSlot(t, old, 5*time.Second)
+	waitHeld(t, old, read)
+	began := time.Now()
+	next.Kill()
+	old.WaitSet("{c1}x", "1")
+	if took := time.Since(began); read.over.Load() {
+		t.Errorf("the promotion waited for a read of %v", <-read.took)
+	} else {
+		t.Logf("served again after %v", took.Round(time.Millisecond))
+	}
+	<-read.took
+	if read.err != nil {
+		t.Error("the read: ", read.err)
+	}
+	if v := old.Text("GET", "{c1}x"); v != "1" {
+		t.Errorf("{c1}x is %q", v)
+	}
+}
+
+// waitHeld returns when the slot is held: a command on it waits.
+func waitHeld(t *testing.T, n *proc.Node, h *holding) {
+	client := redis.NewClient(&redis.Options{Addr: n.Addr(), Protocol: 2, MaxRetries: -1, ReadTimeout: 50 * time.Millisecond, DisableIdentity: true})
+	defer client.Close()
+	proc.Wait(t, proc.Patience, "the slot is held", func() string {
+		var e net.Error
+		err := client.Get(context.Background(), "{foo}other").Err()
+		if errors.As(err, &e) && e.Timeout() {
+			return ""
+		}
+		if h.over.Load() {
+			t.Fatal("the transaction is over: ", h.err)
+		}
+		return fmt.Sprint("GET: ", err)
+	})
+}
 
 // Row 11: replies of a pipelining client stay in order and pings in time while
 // the bus is under load.
