@@ -1,6 +1,7 @@
 package repl
 
 import (
+	"context"
 	"strconv"
 	"strings"
 	"time"
@@ -69,9 +70,9 @@ func (r *Repl) Confirm(s *engine.Session, cmd []byte, n int, timeoutMs int64, do
 func (r *Repl) Append(cmd []byte) { r.log.AppendControl(cmd) }
 
 // Await returns once need replicas have acknowledged the stream up to off, which
-// it asks them for, or when the time is over: then it returns false. need is asked
-// again meanwhile. Not under slot locks.
-func (r *Repl) Await(off int64, limit time.Duration, need func() int) bool {
+// it asks them for, or when the time is over or ctx done: then it returns false. need is
+// asked again meanwhile. Not under slot locks.
+func (r *Repl) Await(ctx context.Context, off int64, limit time.Duration, need func() int) bool {
 	w := &wait{await: make(chan struct{}, 1), target: off, want: need()}
 	if r.enough(w) {
 		return true
@@ -97,6 +98,8 @@ func (r *Repl) Await(off int64, limit time.Duration, need func() int) bool {
 		case <-w.await:
 		case <-again.C:
 		case <-end.C:
+			return false
+		case <-ctx.Done():
 			return false
 		case <-r.ctx.Done():
 			return false

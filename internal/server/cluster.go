@@ -72,13 +72,15 @@ func (m moveReplicas) Of(host, port string) int {
 }
 
 func (m moveReplicas) Await(off int64, limit time.Duration) {
-	if !m.on() {
-		return
-	}
-	need := func() int { return min(m.s.repl.Online(), m.s.bus.OwnLiveReplicas()) }
-	if !m.s.repl.Await(off, limit, need) {
+	if !m.await(context.Background(), off, limit) {
 		m.s.Log.Warn("Replicas have not acknowledged in time that keys were moved", "offset", off, "online", m.s.repl.Online())
 	}
+}
+
+// await waits for the replicas of this node, if that is set.
+func (m moveReplicas) await(ctx context.Context, off int64, limit time.Duration) bool {
+	need := func() int { return min(m.s.repl.Online(), m.s.bus.OwnLiveReplicas()) }
+	return !m.on() || m.s.repl.Await(ctx, off, limit, need)
 }
 
 // basePort is the client port of the bus's own kind.

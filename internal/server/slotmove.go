@@ -32,8 +32,10 @@ func (s *Server) newMover() {
 			}
 			return t, nil
 		},
-		AwaitReplicas: func(limit time.Duration) { moveReplicas{s}.Await(s.repl.Log().Offset(), limit) },
-		Announce:      func(cmd []byte) { s.repl.Log().AppendControl(cmd) },
+		AwaitReplicas: func(ctx context.Context, limit time.Duration) bool {
+			return moveReplicas{s}.await(ctx, s.repl.Log().Offset(), limit)
+		},
+		Announce: func(cmd []byte) { s.repl.Log().AppendControl(cmd) },
 	})
 }
 

@@ -36,12 +36,13 @@ func (i *Import) Taking() bool { return i.taking }
 // may serve writes again, long after, and this node may have stood still since.
 func (i *Import) TakeUntil() int64 { return i.askedAt + i.lim.GrantTTL }
 
-// ReplicaWait is how long ActReplicas waits.
-func (i *Import) ReplicaWait() int64 {
+// ReplicaWait is how long ActReplicas waits. It is short when the source's writers
+// wait too; the replicas were given their time before.
+func (i *Import) ReplicaWait() (millis int64, short bool) {
 	if i.asks != nil && i.asks.Kind == MsgPause {
-		return i.lim.Replicas
+		return i.lim.Replicas, false
 	}
-	return i.lim.PausedReplicas // the source's writers wait
+	return i.lim.PausedReplicas, true
 }
 
 // await asks the source for m once the replicas have everything.

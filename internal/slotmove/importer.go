@@ -42,7 +42,7 @@ func (i *importer) step(ev Event) {
 	limit := m.o.Settings().LogLen
 	m.mu.Lock()
 	acts := i.i.Step(m.now(), ev)
-	wait := time.Duration(i.i.ReplicaWait()) * time.Millisecond
+	wait, short := i.i.ReplicaWait()
 	var over *Job
 	if len(acts) > 0 && i.i.State.Final() {
 		j := i.i.Job
@@ -64,7 +64,9 @@ func (i *importer) step(ev Event) {
 			i.s.EndImport()
 		case ActReplicas:
 			m.spawn(func() {
-				m.o.AwaitReplicas(wait)
+				if !m.o.AwaitReplicas(m.ctx, time.Duration(wait)*time.Millisecond) && !short && m.ctx.Err() == nil {
+					m.o.Slog.Warn("Replicas have not acknowledged in time what a slot migration brought", "name", i.name, "millis", wait)
+				}
 				i.step(Event{Kind: EvReplicated})
 			})
 		case ActTake:
@@ -243,8 +245,10 @@ func (m *Mover) answerProbe(msg *Msg) string {
 			return probeWait
 		}
 	}
-	me := m.o.Cluster.MyID()
-	if m.ownedBy(&msg.Slots, me) {
+	// By the newest view: a claim that is made is made, whatever runs beside it.
+	me, taken := m.o.Cluster.MyID(), true
+	msg.Slots.Each(func(slot int) { taken = taken && m.o.Cluster.Owner(slot) == me })
+	if taken {
 		return probeTaken
 	}
 	return probeNever

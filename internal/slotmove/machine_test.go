@@ -320,7 +320,8 @@ func (w *world) stepI(ev Event) {
 			w.put(&w.toX, packet{end: true})
 			w.closeAt = w.now + w.delay()
 		case ActReplicas:
-			w.replicasAt = w.now + 1 + min(w.delay(), w.i.ReplicaWait())
+			limit, _ := w.i.ReplicaWait()
+			w.replicasAt = w.now + 1 + min(w.delay(), limit)
 		case ActTake:
 			w.takeAt = w.now + w.delay()
 		case ActShow:

@@ -20,13 +20,14 @@ type Node struct {
 }
 
 // Cluster is what a Mover asks of the cluster. Answers are by the view that
-// commands see.
+// commands see from now on, but for Owners.
 type Cluster interface {
 	MyID() string
 	Node(id string) (n Node, ok bool)
 	// Owner returns the id of the owner of a slot, "" for none.
 	Owner(slot int) string
-	// Owners returns the different owners of slots, "" among them if one has none.
+	// Owners returns the different owners of slots, "" among them if one has none, by
+	// a view that no command that runs is behind.
 	Owners(slots *Slots) []string
 	// Open tells whether a slot is being moved key by key, or keys that such a move
 	// has left are kept here (importing) or may be elsewhere (migrating).
@@ -34,8 +35,8 @@ type Cluster interface {
 	// Leave tells that slots of this node are about to be taken with their data.
 	Leave(slots *Slots)
 	// Take makes this node the owner of slots that from owned so far, durably;
-	// when it returns the slots are served. After until it fails. No slot locks are
-	// held.
+	// when it returns the slots are served, which Owners may show later. After until
+	// it fails. No slot locks are held.
 	Take(slots *Slots, from string, until time.Time) error
 }
 
@@ -70,8 +71,8 @@ type Options struct {
 	// the effects that come after it.
 	OpenTail func(begin func() error) (Tail, error)
 	// AwaitReplicas returns when this node's replicas have all that is in the stream
-	// now, or when the time is over.
-	AwaitReplicas func(limit time.Duration)
+	// now, or false when the time is over or ctx done.
+	AwaitReplicas func(ctx context.Context, limit time.Duration) bool
 	// Announce puts a command that belongs to no key into the stream to replicas.
 	Announce func(cmd []byte)
 }
