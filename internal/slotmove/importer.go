@@ -230,6 +230,13 @@ func (m *Mover) ownedBy(slots *Slots, id string) bool {
 	return len(owners) == 1 && owners[0] == id
 }
 
+// owns reports whether this node owns all of the slots, by the newest view: a claim
+// that is made is made, whatever runs beside it.
+func (m *Mover) owns(slots *Slots) bool {
+	me := m.o.Cluster.MyID()
+	return slots.All(func(slot int) bool { return m.o.Cluster.Owner(slot) == me })
+}
+
 // answerProbe is CLUSTER SYNCSLOTS PROBE. A job that has not come to its claim is
 // ended by it, so that "never" stays true.
 func (m *Mover) answerProbe(msg *Msg) string {
@@ -245,10 +252,7 @@ func (m *Mover) answerProbe(msg *Msg) string {
 			return probeWait
 		}
 	}
-	// By the newest view: a claim that is made is made, whatever runs beside it.
-	me, taken := m.o.Cluster.MyID(), true
-	msg.Slots.Each(func(slot int) { taken = taken && m.o.Cluster.Owner(slot) == me })
-	if taken {
+	if m.owns(&msg.Slots) {
 		return probeTaken
 	}
 	return probeNever

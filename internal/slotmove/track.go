@@ -80,13 +80,13 @@ func (m *Mover) tickTracked(replica bool) {
 	}
 	now := m.now().Mono
 	m.mu.Unlock()
-	cl, e := m.o.Cluster, m.o.Engine
+	e := m.o.Engine
 	for _, t := range all {
 		switch {
 		case !replica:
 			m.drop(&t.Slots)
 			s, why := Failed, "The target node failed over"
-			if m.ownedBy(&t.Slots, cl.MyID()) {
+			if m.owns(&t.Slots) {
 				s, why = Success, ""
 			}
 			m.o.Announce((&Msg{Kind: MsgFinish, Name: t.Name, State: s, Text: why}).Append(nil))
