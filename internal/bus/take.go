@@ -11,7 +11,7 @@ import (
 func (b *Bus) LeaveWhole(each func(slot func(int))) {
 	set := new(cluster.SlotSet)
 	each(set.Add)
-	b.Admin(cluster.Whole{Slots: set}) // cannot fail
+	b.settle(func(m *cluster.Machine, now cluster.Times) { m.Admin(now, cluster.Whole{Slots: set}) }) // cannot fail
 }
 
 // TakeSlots makes this node the owner of slots that it has received with their
