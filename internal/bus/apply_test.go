@@ -151,3 +151,28 @@ func one(slot int) *cluster.SlotSet {
 	set.Add(slot)
 	return set
 }
+
+// A tick is good for the time after it began: the process may have been stopped in the
+// middle of it, and the next one, which would notice, come after the clients.
+func TestLeaseCountsFromTheTicksBegin(t *testing.T) {
+	n := servingNode(t)
+	began, second, release := make(chan int64, 1), make(chan struct{}), make(chan struct{})
+	calls := 0
+	ticked := func() {
+		switch calls++; calls {
+		case 1:
+			began <- n.e.Until(0)
+			time.Sleep(50 * time.Millisecond) // stopped
+		case 2:
+			close(second)
+			<-release
+		}
+	}
+	n.repl.ticked.Store(&ticked)
+	defer close(release)
+	<-second
+	set := n.options().Settings()
+	if good, most := n.lastTick.Load(), <-began+int64(set.WakeGap())*1e6; good > most {
+		t.Errorf("the lease goes on for %v after the time that the tick is good for", time.Duration(good-most))
+	}
+}

@@ -47,6 +47,8 @@ type fakeRepl struct {
 	foreign atomic.Bool // Distrust was called
 	age     atomic.Int64
 
+	ticked atomic.Pointer[func()] // called in each tick
+
 	replicas   atomic.Int64 // that take SETSLOT
 	acks, late atomic.Bool  // what Confirm finds
 	stream     []string     // what was appended
@@ -58,13 +60,18 @@ func (f *fakeRepl) Follow(host string, port int, full bool) {
 	defer f.mu.Unlock()
 	f.follows = net.JoinHostPort(host, strconv.Itoa(port))
 }
-func (f *fakeRepl) Promote()                    { f.mu.Lock(); defer f.mu.Unlock(); f.follows = "" }
-func (f *fakeRepl) primary() string             { f.mu.Lock(); defer f.mu.Unlock(); return f.follows }
-func (f *fakeRepl) Offset() int64               { return f.offset.Load() }
-func (f *fakeRepl) Link() (bool, time.Duration) { return true, time.Duration(f.age.Load()) }
-func (f *fakeRepl) Complete() bool              { return !f.foreign.Load() }
-func (f *fakeRepl) Distrust()                   { f.foreign.Store(true) }
-func (f *fakeRepl) SlotReplicas() int           { return int(f.replicas.Load()) }
+func (f *fakeRepl) Promote()        { f.mu.Lock(); defer f.mu.Unlock(); f.follows = "" }
+func (f *fakeRepl) primary() string { f.mu.Lock(); defer f.mu.Unlock(); return f.follows }
+func (f *fakeRepl) Offset() int64   { return f.offset.Load() }
+func (f *fakeRepl) Link() (bool, time.Duration) {
+	if call := f.ticked.Load(); call != nil {
+		(*call)()
+	}
+	return true, time.Duration(f.age.Load())
+}
+func (f *fakeRepl) Complete() bool    { return !f.foreign.Load() }
+func (f *fakeRepl) Distrust()         { f.foreign.Store(true) }
+func (f *fakeRepl) SlotReplicas() int { return int(f.replicas.Load()) }
 func (f *fakeRepl) Append(cmd []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -105,16 +105,16 @@ func (b *Bus) drive() {
 	wakeAt := cluster.Millis(0)
 	for {
 		var waiting []event
-		ticked := false
+		good := int64(0) // until when a tick is good; read before it, for the process may be stopped anywhere in it
 		select {
 		case <-b.quit:
 			return
 		case <-tick.C:
 			b.stalled.RLock()
+			good = b.leaseEnd()
 			b.checkLinks()
 			b.m.Step(b.now(), b.local())
 			b.m.Step(b.now(), cluster.Tick{})
-			ticked = true
 		case <-wake.C:
 			wakeAt = 0
 			b.stalled.RLock()
@@ -145,8 +145,8 @@ func (b *Bus) drive() {
 			}
 		}
 		err := b.obey()
-		if ticked {
-			b.lastTick.Store(b.leaseEnd())
+		if good != 0 {
+			b.lastTick.Store(good)
 			b.renewLease()
 		}
 		b.stalled.RUnlock()

@@ -180,7 +180,7 @@ func TestPausedPrimaryIsDemoted(t *testing.T) {
 	sleeper.Must("SET", "{foo}old", "1")
 	id := sleeper.Myself().ID
 
-	sleeper.Signal(syscall.SIGSTOP)
+	sleeper.Freeze()
 	start := time.Now()
 	heir.WaitSet("{foo}new", "2")
 	if took := time.Since(start); took > failoverLimit {

@@ -161,7 +161,7 @@ func (h *handover) harm(t *testing.T, v *proc.Node, fault string, primary bool) 
 		v.Kill()
 		length, heal = "long", v.Start
 	case "stop":
-		v.Signal(syscall.SIGSTOP)
+		v.Freeze()
 		heal = func() { v.Signal(syscall.SIGCONT) }
 	case "cut":
 		h.relays.Cut(v, true, true)

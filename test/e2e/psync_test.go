@@ -132,7 +132,7 @@ func TestReturningPrimary(t *testing.T) {
 			}
 			if diverged {
 				for _, r := range x.replicas {
-					r.Signal(syscall.SIGSTOP)
+					r.Freeze()
 				}
 				x.old.Must("CLIENT", "KILL", "TYPE", "replica")
 				proc.Wait(t, proc.Patience, "the links are gone", func() string {

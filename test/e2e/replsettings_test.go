@@ -184,7 +184,7 @@ func TestMinReplicasMaxLag(t *testing.T) {
 	primary, replica := pairOf(t, "--min-replicas-max-lag", "1")
 	primary.Must("CONFIG", "SET", "min-replicas-to-write", "1")
 	primary.WaitSet("k", "1")
-	replica.Signal(syscall.SIGSTOP)
+	replica.Freeze()
 	proc.Wait(t, proc.Patience, "writes are refused", func() string {
 		if _, err := primary.Do("SET", "k", "2"); err == nil || err.Error() != "NOREPLICAS Not enough good replicas to write." {
 			return fmt.Sprint(err)
@@ -200,7 +200,7 @@ func TestMinReplicasMaxLag(t *testing.T) {
 	}
 	replica.Signal(syscall.SIGCONT)
 	primary.WaitSet("k", "3")
-	replica.Signal(syscall.SIGSTOP)
+	replica.Freeze()
 	primary.Must("CONFIG", "SET", "min-replicas-max-lag", "0") // switched off
 	primary.WaitSet("k", "4")
 	replica.Signal(syscall.SIGCONT)
@@ -292,7 +292,7 @@ func TestBacklogSize(t *testing.T) {
 	}{{"64kb", 1}, {"4mb", 0}, {"16kb", 1}} {
 		primary.Must("CONFIG", "SET", "repl-backlog-size", tt.size)
 		before := primary.InfoInt("stats", "sync_full")
-		replica.Signal(syscall.SIGSTOP)
+		replica.Freeze()
 		line.Cut()
 		waitField(t, primary, "connected_slaves", "0")
 		for i := range 100 {
@@ -331,7 +331,7 @@ func TestFailoverStates(t *testing.T) {
 			})
 			refused("ERR FAILOVER with force option requires both a timeout and target HOST and IP.", with("FORCE")...)
 
-			replica.Signal(syscall.SIGSTOP)
+			replica.Freeze()
 			primary.Must("SET", "not yet", "there")
 			// A timeout ends it, and the primary stays one.
 			primary.Must(with("TIMEOUT", "300")...)

@@ -80,7 +80,7 @@ func TestReplicationStartsWithTheAddress(t *testing.T) {
 	if err := os.WriteFile(replica.Path("nodes.conf"), []byte(strings.Join(lines, "")), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	primary.Signal(syscall.SIGSTOP)
+	primary.Freeze()
 	defer primary.Signal(syscall.SIGCONT)
 	replica.Start()
 	peers, err := replica.Peers()

@@ -162,7 +162,7 @@ func TestCrashDetectionRefused(t *testing.T) {
 	proc.WaitInStep(t, victim, heir)
 
 	start := time.Now()
-	victim.Signal(syscall.SIGSTOP)
+	victim.Freeze()
 	heir.WaitSet("{foo}k", "2")
 	if took := time.Since(start); took < proc.NodeTimeout {
 		t.Errorf("a frozen node was replaced after %v, want at least %v", took, proc.NodeTimeout)

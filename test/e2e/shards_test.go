@@ -320,7 +320,7 @@ func TestServiceWhenDown(t *testing.T) {
 	c := proc.FormShards(t, []int{0, 0, 0}, "--cluster-node-timeout", "1000")
 	frozen, n, third := owner(t, c, "foo"), owner(t, c, "bar"), owner(t, c, "c")
 	n.Must("SET", "bar", "1")
-	frozen.Signal(syscall.SIGSTOP)
+	frozen.Freeze()
 	down := func(n *proc.Node) func() string {
 		return func() string {
 			if _, err := n.Do("GET", "bar"); err == nil || err.Error() != "CLUSTERDOWN The cluster is down" {
@@ -361,8 +361,8 @@ func TestServiceWhenDown(t *testing.T) {
 	}
 	c.WaitHealthy(proc.Patience)
 
-	frozen.Signal(syscall.SIGSTOP)
-	third.Signal(syscall.SIGSTOP)
+	frozen.Freeze()
+	third.Freeze()
 	n.Must("CONFIG", "SET", "cluster-require-full-coverage", "no")
 	proc.Wait(t, proc.Patience, "the minority stops", down(n))
 	frozen.Signal(syscall.SIGCONT)

@@ -174,7 +174,7 @@ func TestShutdownWaitsForReplicas(t *testing.T) {
 			}
 			return ""
 		})
-		replica.Signal(syscall.SIGSTOP)
+		replica.Freeze()
 		n.Must("INCR", "n")
 	}
 	waits := func(times int) {

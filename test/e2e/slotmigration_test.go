@@ -201,7 +201,7 @@ func TestSlotMigrationHidesKeys(t *testing.T) {
 	to.Must("SET", "{"+mine+"}own", 1)
 	migrate(from, to, slot, slot)
 	waitSlotKeys(t, to, slot, 100)
-	from.Signal(syscall.SIGSTOP)
+	from.Freeze()
 	defer from.Signal(syscall.SIGCONT)
 	waitSlotKeys(t, replica, slot, 100)
 	if n := slotKeys(to, slot); n >= keys {

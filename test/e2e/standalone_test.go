@@ -136,7 +136,7 @@ func TestReplicationPair(t *testing.T) {
 
 	// A cut link resumes where it was; the reply to who cut it means that it is gone.
 	full := primary.InfoInt("stats", "sync_full")
-	replica.Signal(syscall.SIGSTOP)
+	replica.Freeze()
 	if got := primary.Text("CLIENT", "KILL", "TYPE", "replica"); got != "1" {
 		t.Errorf("CLIENT KILL TYPE replica = %s, want 1", got)
 	}

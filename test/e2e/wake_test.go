@@ -40,7 +40,7 @@ func TestWokenPrimaryAcknowledgesNothing(t *testing.T) {
 			t.Fatalf("client %d: %v", i, err)
 		}
 	}
-	sleeper.Signal(syscall.SIGSTOP)
+	sleeper.Freeze()
 	for i, conn := range conns {
 		fmt.Fprint(conn, strings.Repeat(fmt.Sprintf("SET {foo}lost:%d 1\r\n", i), depth))
 	}

@@ -154,7 +154,7 @@ func TestMixedForcedFailover(t *testing.T) {
 	}
 	forEachLayout(t, func(t *testing.T, l *layout) {
 		for _, form := range []string{"FORCE", "TAKEOVER"} {
-			l.top.Signal(syscall.SIGSTOP)
+			l.top.Freeze()
 			l.sub.Must("CLUSTER", "FAILOVER", form)
 			took := l.sub.WaitSet(l.tag+"forced", form)
 			t.Logf("%s serves %v after FAILOVER %s", l.sub, took.Round(time.Millisecond), form)

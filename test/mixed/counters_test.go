@@ -135,7 +135,7 @@ func TestLinkBuffers(t *testing.T) {
 		}
 		return used, allocated, events
 	}
-	real.Signal(syscall.SIGSTOP)
+	real.Freeze()
 	defer real.Signal(syscall.SIGCONT)
 	message := strings.Repeat("m", 1<<20)
 	proc.Wait(t, proc.Patience, "the link to fill", func() string {

@@ -195,7 +195,7 @@ func freeze(t *testing.T, n *proc.Node, stop bool) {
 		n.Signal(syscall.SIGCONT)
 		return
 	}
-	n.Signal(syscall.SIGSTOP)
+	n.Freeze()
 	proc.Wait(t, proc.Patience, n.String()+" to stop", func() string {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", n.PID()))
 		if err != nil {

@@ -200,7 +200,7 @@ func (c *chain) behind() {
 	c.t.Helper()
 	full := c.primary.InfoInt("stats", "sync_full")
 	c.primary.Must("CONFIG", "SET", "repl-backlog-size", "16kb")
-	c.replica.Signal(syscall.SIGSTOP)
+	c.replica.Freeze()
 	c.line.Cut()
 	proc.Wait(c.t, proc.Patience, "the primary to notice", func() string {
 		if n := c.primary.Info("replication")["connected_slaves"]; n != "0" {

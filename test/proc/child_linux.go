@@ -1,8 +1,12 @@
 package proc
 
 import (
+	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 )
@@ -30,4 +34,20 @@ func start(cmd *exec.Cmd) (err error) {
 	}
 	<-done
 	return err
+}
+
+// stopped tells whether all threads of a process are stopped.
+func stopped(pid int) bool {
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil || len(tasks) == 0 {
+		return false
+	}
+	for _, path := range tasks {
+		text, err := os.ReadFile(path)
+		_, state, ok := strings.Cut(string(text), ") ") // behind the name in brackets
+		if err != nil || !ok || state[0] != 'T' {
+			return false
+		}
+	}
+	return true
 }

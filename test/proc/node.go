@@ -181,6 +181,19 @@ func (n *Node) Signal(s os.Signal) {
 	}
 }
 
+// Freeze sends SIGSTOP and waits until it has its effect: until then, on a busy
+// machine for a good while, the process goes on with its work. Signal ends it.
+func (n *Node) Freeze() {
+	n.t.Helper()
+	n.Signal(syscall.SIGSTOP)
+	Wait(n.t, Patience, n.String()+" stands still", func() string {
+		if !stopped(n.PID()) {
+			return "not yet"
+		}
+		return ""
+	})
+}
+
 // Exit waits for the end of the process and returns its exit code, 128 + signal
 // if one ended it.
 func (n *Node) Exit() int {
