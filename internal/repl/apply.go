@@ -255,6 +255,13 @@ func (l *link) stream() error {
 		}
 		n, err := l.br.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
+		if hold := r.hold.Load(); hold != nil {
+			select {
+			case <-*hold:
+			case <-l.down:
+				return errClosed
+			}
+		}
 		for done := 0; ; {
 			used, rerr := a.batch(buf[done:])
 			done += used

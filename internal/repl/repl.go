@@ -132,6 +132,7 @@ type Stats struct {
 // Repl is the replication of one node. Its methods may be called from any
 // goroutine, but not under slot locks where that is said.
 type Repl struct {
+	hold  atomic.Pointer[chan struct{}] // closed once the stream may go on; nil: it may
 	o     Options
 	e     *engine.Engine
 	log   *Log
@@ -285,6 +286,19 @@ func (r *Repl) Cut(fn func(at *rdb.ReplInfo)) {
 	r.e.Store.LockWorld()
 	defer r.e.Store.UnlockWorld()
 	fn(r.SaveInfo())
+}
+
+// HoldStream makes a replica take nothing more of its primary's stream, or go on. A
+// node that is going down stops so, and its own replicas can get what they lack.
+func (r *Repl) HoldStream(on bool) {
+	var gate *chan struct{}
+	if on {
+		c := make(chan struct{})
+		gate = &c
+	}
+	if old := r.hold.Swap(gate); old != nil {
+		close(*old)
+	}
 }
 
 // SaveInfo returns what a snapshot says about its place in the stream, nil if

@@ -51,6 +51,7 @@ func (s *Server) shutdown(how admin.Shutdown, failed func()) (again bool) {
 		defer abort()
 		if err := s.bringDown(ctx, how); err != nil {
 			s.Log.Warn(err.Error())
+			s.repl.HoldStream(false)
 			s.engine.Unpause("shutdown")
 			e.mu.Lock()
 			tell := e.failed
@@ -92,6 +93,7 @@ func (s *Server) bringDown(ctx context.Context, how admin.Shutdown) error {
 		return nil // what is loaded so far must not replace what is on disk
 	}
 	s.engine.Pause("shutdown", 1<<62, false)
+	s.repl.HoldStream(true) // what is written by a primary, too
 	if timeout := time.Duration(s.Config.ShutdownTimeout.Get()) * time.Second; !how.Now && timeout > 0 {
 		if err := s.awaitReplicas(ctx, timeout); err != nil {
 			return err

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/skeindb/skein/test/proc"
 	"github.com/skeindb/skein/test/workload"
@@ -181,12 +182,18 @@ func (c *chain) cut() {
 	c.up(c.replica)
 }
 
-// restart stops the replica, which saves, and starts it again.
+// restart stops the replica, which saves, and starts it again. It waits for its own
+// replica, and takes nothing more of the stream meanwhile: else it would wait for
+// all of shutdown-timeout, 10 s.
 func (c *chain) restart() {
 	c.t.Helper()
+	start := time.Now()
 	c.replica.Do("SHUTDOWN", "SAVE")
 	if code := c.replica.Exit(); code != 0 {
 		c.t.Errorf("%s: exit code %d after SHUTDOWN SAVE", c.replica, code)
+	}
+	if took := time.Since(start); took > 8*time.Second {
+		c.t.Errorf("%s needed %v to shut down", c.replica, took)
 	}
 	c.mix.Await(c.calls / 4)
 	c.replica.Args = append(c.replica.Args, "--replicaof", "127.0.0.1", strconv.Itoa(c.line.Port))
