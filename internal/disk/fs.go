@@ -6,7 +6,7 @@
 // nodes.conf, config for the configuration. Tests put disktest.FS behind the
 // seam, which loses what a crash would lose and fails when told to.
 //
-// Read fs.go, replace.go, lock_unix.go. An FS may be used by any goroutine, a
+// Read fs.go, replace.go, lock_unix.go, wait.go. An FS may be used by any goroutine, a
 // File by one at a time.
 package disk
 
@@ -59,11 +59,14 @@ func (OS) OpenFile(path string, flag int, perm fs.FileMode) (File, error) {
 	if err != nil {
 		return nil, err // not a File that holds a nil *os.File
 	}
-	return f, nil
+	return osFile{f}, nil
 }
 
-func (OS) Rename(from, to string) error { return os.Rename(from, to) }
-func (OS) Remove(path string) error     { return os.Remove(path) }
+func (OS) Remove(path string) error { return os.Remove(path) }
+
+func (OS) Rename(from, to string) error {
+	return wait(func() error { return os.Rename(from, to) })
+}
 
 func (OS) MkdirAll(path string, perm fs.FileMode) error { return os.MkdirAll(path, perm) }
 
@@ -89,7 +92,7 @@ func (OS) SyncDir(path string) error {
 	if err != nil {
 		return err
 	}
-	err = d.Sync()
+	err = wait(d.Sync)
 	if e := d.Close(); err == nil {
 		err = e
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/skeindb/skein/internal/command"
 	"github.com/skeindb/skein/internal/config"
 	"github.com/skeindb/skein/internal/datatypes"
+	"github.com/skeindb/skein/internal/disk"
 	"github.com/skeindb/skein/internal/engine"
 	"github.com/skeindb/skein/internal/logfmt"
 )
@@ -88,6 +89,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return 1
 	}
 	raiseFileLimit(cfg, log)
+	disk.UseSecondProcessor()
 	if background && cfg.PidFile.Get() == "" {
 		if err := cfg.Assign("pidfile", "/var/run/redis.pid"); err != nil {
 			panic(err)
