@@ -35,6 +35,11 @@ func TestMixedMoveInterrupted(t *testing.T) {
 					if !*long && (step != "half" || victim != "source" || from != 1) {
 						continue
 					}
+					// Then the keys are at two Valkey nodes, and fix makes one delete its own
+					// before they are moved, or not: no node of ours has a part in that.
+					if !heir.Skein && victim == "source" && from == 0 && step != "moved" {
+						continue
+					}
 					m := &interrupted{t: t, c: c, from: c.Nodes[from], to: c.Nodes[1-from]}
 					if !t.Run(fmt.Sprintf("%s %s/%s", m.from.Program.Name, step, victim), func(t *testing.T) {
 						m.t = t
