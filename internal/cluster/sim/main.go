@@ -169,9 +169,10 @@ func (c *campaign) run(first, last uint64, jobs int) int {
 	for j := range results {
 		results[j] = make(chan Result, 4)
 		wg.Go(func() {
+			var r runner
 			for seed := first + uint64(j); seed >= first && seed <= last; seed += uint64(len(results)) {
 				select {
-				case results[j] <- Run(seed, c.opt):
+				case results[j] <- r.run(seed, c.opt):
 				case <-stop:
 					return
 				}

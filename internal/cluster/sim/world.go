@@ -112,9 +112,24 @@ const (
 )
 
 // Run builds the world of a seed and lives it to its end.
-func Run(seed uint64, opt Options) Result {
+func Run(seed uint64, opt Options) Result { return new(runner).run(seed, opt) }
+
+// A runner lives worlds one after the other, each in memory of the one before.
+type runner struct {
+	pool   cluster.Pool
+	frames []*frame
+	queue  []event
+}
+
+func (r *runner) run(seed uint64, opt Options) Result {
 	w := newWorld(seed, opt)
+	w.pool, w.frames, w.queue = r.pool, r.frames, r.queue
 	w.live()
+	for i := range w.queue {
+		w.release(w.queue[i].frame)
+	}
+	clear(w.queue)
+	r.pool, r.frames, r.queue = w.pool, w.frames, w.queue[:0]
 	w.res.Err, w.res.Hash, w.res.Virtual = w.err, w.hash, cluster.Millis(w.now/ms)
 	return w.res
 }
