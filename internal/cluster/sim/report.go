@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -77,6 +78,8 @@ const reportTimeout = 15000
 // plots into a directory, anew after each size. What the file there already says
 // of other sizes remains in it.
 func Report(dir string, sizes []int, progress io.Writer) error {
+	// Large worlds keep most of what they allocate, and that is gigabytes.
+	defer debug.SetGCPercent(debug.SetGCPercent(30))
 	rows, err := readRows(filepath.Join(dir, "sim-report.md"))
 	if err != nil {
 		return err
