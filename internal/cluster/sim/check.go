@@ -406,6 +406,9 @@ func (c *checker) illegal(n *node, slot int, old, v *cluster.View, from, to *clu
 	if to.ConfigEpoch > from.ConfigEpoch {
 		return ""
 	}
+	if from.ID == me.ID && to.ConfigEpoch > old.Header(cluster.TypePong, 0).ConfigEpoch {
+		return "" // just started from its file, it claims its slots with epoch 0
+	}
 	if c := n.state.lastClaim.of(c.w.ids.of(&from.ID)); c.heard && !c.slots.Has(slot) {
 		return "" // its owner gave it up
 	}

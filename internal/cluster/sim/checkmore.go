@@ -33,15 +33,9 @@ func (e *evidence) told(known *ids, v *cluster.View, m *cluster.Message, now clu
 		e.failMsg = m.Fail
 	}
 	by := known.of(&m.Sender)
-	some := e.reports.some(by)
 	for i := range m.Gossip {
-		g := &m.Gossip[i]
-		switch failing := g.Flags.Any(cluster.FlagFail | cluster.FlagPFail); {
-		case failing:
+		if g := &m.Gossip[i]; g.Flags.Any(cluster.FlagFail | cluster.FlagPFail) {
 			e.reports.set(by, known.of(&g.Node), now)
-			some = true
-		case some && !late(v, m):
-			e.reports.withdraw(by, known.of(&g.Node))
 		}
 	}
 	for _, f := range m.Ext.Forgotten { // a peer's word is as good, about others than oneself and one's primary
@@ -53,12 +47,23 @@ func (e *evidence) told(known *ids, v *cluster.View, m *cluster.Message, now clu
 	}
 }
 
-// late tells whether a message is from before its sender took this node's slots,
-// held back on its way: the machine drops it, and what it says is older than the
-// reports.
-func late(v *cluster.View, m *cluster.Message) bool {
-	me := v.Myself()
-	return m.ReplicaOf == me.ID && me.Primary == m.Sender
+// withdrew notes after the machine's step whom a message does not call failing any
+// more. One that says that its sender is a replica, while the view still has it as a
+// primary, is from before it became one, held back on its way: the machine drops it,
+// and what it says is older than the reports.
+func (e *evidence) withdrew(known *ids, v *cluster.View, m *cluster.Message) {
+	by := known.of(&m.Sender)
+	if !e.reports.some(by) {
+		return
+	}
+	if nv := v.Node(m.Sender); !m.ReplicaOf.IsZero() && nv != nil && nv.Flags.Has(cluster.FlagPrimary) {
+		return
+	}
+	for i := range m.Gossip {
+		if g := &m.Gossip[i]; !g.Flags.Any(cluster.FlagFail | cluster.FlagPFail) {
+			e.reports.withdraw(by, known.of(&g.Node))
+		}
+	}
 }
 
 // members checks what changed in the list of nodes: 11, 12, 13, 20.

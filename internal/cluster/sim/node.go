@@ -272,15 +272,16 @@ func (n *node) recv(e event) {
 	if n.state.fresh != nil && e.sent > n.state.running {
 		n.state.fresh[m.Sender] = true
 	}
-	if m.Type == cluster.TypePing || m.Type == cluster.TypeMeet {
-		l, t := to.link, m.Type
-		n.pings, n.pongs, n.pingClosed = l, 0, false
-		n.step(cluster.Recv{Link: l, Msg: m, PeerIP: from.ip, LocalIP: n.ip})
+	in := cluster.Recv{Link: to.link, Msg: m, PeerIP: from.ip, LocalIP: n.ip}
+	if t := m.Type; t == cluster.TypePing || t == cluster.TypeMeet {
+		n.pings, n.pongs, n.pingClosed = in.Link, 0, false
+		n.step(in)
 		n.pings = 0
-		w.checker.answered(n, l, t, n.pongs, !n.pingClosed)
-		return
+		w.checker.answered(n, in.Link, t, n.pongs, !n.pingClosed)
+	} else {
+		n.step(in)
 	}
-	n.step(cluster.Recv{Link: to.link, Msg: m, PeerIP: from.ip, LocalIP: n.ip})
+	n.state.known.withdrew(&w.ids, n.view, m)
 	n.state.known.failMsg = cluster.NodeID{}
 }
 

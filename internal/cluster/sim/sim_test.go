@@ -397,6 +397,23 @@ func TestCheckerNotices(t *testing.T) {
 	}
 }
 
+// Seeds in which the checks were wrong.
+func TestKeptSeeds(t *testing.T) {
+	for _, tt := range []struct {
+		what string
+		seed uint64
+		opt  Options
+	}{
+		{"a demotion that the machine dropped as stale withdrew reports", 5002, Options{Nodes: 13, Faults: AllFaults()}},
+		{"the same, from before an election", 7291, Options{Nodes: 13, Refused: true}},
+		{"a primary with open slots yields to a majority's word at an equal epoch", 34, Options{Nodes: 30, Faults: AllFaults()}},
+	} {
+		if r := Run(tt.seed, tt.opt); r.Err != nil {
+			t.Errorf("%s: seed %d: %v", tt.what, tt.seed, r.Err)
+		}
+	}
+}
+
 // A report stands until its maker withdraws it, but not by a message from before it
 // took the place of the one it tells, which its new replica drops. Seed 2708 of 13
 // nodes had FAIL declared by a quorum that was not counted.
@@ -407,13 +424,29 @@ func TestLateMessageWithdrawsNoReport(t *testing.T) {
 	by, about := n.view.Myself().Primary, w.nodes[1].id
 	for _, tt := range []struct {
 		replicaOf cluster.NodeID
+		sender    cluster.Flags // in the view after the step
 		stands    bool
-	}{{n.id, true}, {cluster.NodeID{}, false}, {w.nodes[2].id, false}} {
+	}{
+		{n.id, cluster.FlagPrimary, true},
+		{w.nodes[2].id, cluster.FlagPrimary, true},
+		{w.nodes[2].id, cluster.FlagReplica, false},
+		{cluster.NodeID{}, cluster.FlagPrimary, false},
+	} {
 		e := newEvidence()
 		m := &cluster.Message{Type: cluster.TypePing, Sender: by, Gossip: []cluster.GossipEntry{{Node: about, Flags: cluster.FlagPrimary | cluster.FlagPFail}}}
 		e.told(&w.ids, n.view, m, 7)
 		m.ReplicaOf, m.Gossip[0].Flags = tt.replicaOf, cluster.FlagPrimary
 		e.told(&w.ids, n.view, m, 8)
+		after := *n.view
+		after.Nodes = slices.Clone(after.Nodes)
+		for i, nv := range after.Nodes {
+			if nv.ID == by {
+				c := *nv
+				c.Flags = tt.sender
+				after.Nodes[i] = &c
+			}
+		}
+		e.withdrew(&w.ids, &after, m)
 		if at := e.reports.at(w.ids.of(&by), w.ids.of(&about)); (at != 0) != tt.stands {
 			t.Errorf("from a replica of %v: report of %d, stands: want %v", tt.replicaOf, at, tt.stands)
 		}
