@@ -324,8 +324,11 @@ func (f *faults) failover() {
 		if f.w.chance(4) {
 			mode = cluster.FailoverForce
 		}
+		was := n.failover
 		n.failover = mode
-		n.admin(cluster.Failover{Mode: mode})
+		if n.admin(cluster.Failover{Mode: mode}) != nil {
+			n.failover = was // that one goes on
+		}
 	}
 }
 

@@ -406,6 +406,7 @@ func TestKeptSeeds(t *testing.T) {
 	}{
 		{"a demotion that the machine dropped as stale withdrew reports", 5002, Options{Nodes: 13, Faults: AllFaults()}},
 		{"the same, from before an election", 7291, Options{Nodes: 13, Refused: true}},
+		{"a refused FAILOVER made a forced one under way one that must lose nothing", 50069, Options{Nodes: 7}},
 		{"a primary with open slots yields to a majority's word at an equal epoch", 34, Options{Nodes: 30, Faults: AllFaults()}},
 	} {
 		if r := Run(tt.seed, tt.opt); r.Err != nil {
