@@ -216,8 +216,9 @@ func (m *Machine) takeRole(sender *node, msg *Message) (stale bool) {
 		if x != nil && x.shard == sender.shard {
 			// Also when x is the one it has just succeeded, and this is from before
 			// that, late on its other link: none loses slots to a smaller epoch.
-			late := sender.slotCount > 0 && sender.configEpoch > msg.ConfigEpoch && m.now.Mono-sender.primaryAt <= m.cfg.NodeTimeout
-			if m.epochOf(x) > msg.ConfigEpoch || late {
+			late := sender.slotCount > 0 && sender.configEpoch > msg.ConfigEpoch && m.since(sender.primaryAt) <= m.cfg.NodeTimeout
+			// Just started, self claims with epoch 0: nobody need know that of its file.
+			if m.epochOf(x) > msg.ConfigEpoch && !(x == m.self && m.unproven) || late {
 				m.event(LevelInfo, "stale demotion ignored", sender)
 				return true
 			}

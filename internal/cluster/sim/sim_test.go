@@ -397,7 +397,7 @@ func TestCheckerNotices(t *testing.T) {
 	}
 }
 
-// Seeds in which the checks were wrong.
+// Seeds in which the checks were wrong, or the machine.
 func TestKeptSeeds(t *testing.T) {
 	for _, tt := range []struct {
 		what string
@@ -406,6 +406,7 @@ func TestKeptSeeds(t *testing.T) {
 	}{
 		{"a demotion that the machine dropped as stale withdrew reports", 5002, Options{Nodes: 13, Faults: AllFaults()}},
 		{"the same, from before an election", 7291, Options{Nodes: 13, Refused: true}},
+		{"a primary just started yielded to its own replica, and each followed the other", 40308, Options{Nodes: 9, Faults: AllFaults()}},
 		{"a refused FAILOVER made a forced one under way one that must lose nothing", 50069, Options{Nodes: 7}},
 		{"a primary with open slots yields to a majority's word at an equal epoch", 34, Options{Nodes: 30, Faults: AllFaults()}},
 	} {
