@@ -30,13 +30,16 @@
 //	  |  <---------------------- REQUEST-PAUSE    | once its replicas have everything
 //	  | (writes wait) rest, PAUSED       ------>  |
 //	  |  <------------------- REQUEST-FAILOVER    | likewise, but for 25 ms at most
-//	  | FAILOVER-GRANTED                 ------>  | takes the slots: claim on the bus
+//	  | FAILOVER-GRANTED                 ------>  | tells its replicas (TAKING), likewise
+//	  |                                           | takes the slots: claim on the bus
 //
 // Whatever fails before the grant leaves the source the owner, and the target
 // deletes what it got. After the grant only the target can tell: a source that
 // loses the connection then asks (PROBE) until it is told, or the claim comes, or
-// the time is over after which a target without grant does not take slots. Before
-// all that the source tells its replicas which slots may go (LEAVE), so that one
+// the time is over after which a target without grant does not take slots. If the
+// target dies just then, nobody may have heard its claim: the replica that succeeds it
+// knows that the slots were granted and takes them in its place while the source still
+// waits, rather than delete what may be the only copy. Before all that the source tells its replicas which slots may go (LEAVE), so that one
 // which succeeds a source that died before it could delete the keys does that.
 //
 // Read state.go, export.go and import.go (the two state machines, which touch

@@ -4,8 +4,9 @@ package slotmove
 //
 //   - The slots are taken only after FAILOVER-GRANTED, which came within GrantTTL
 //     of the request, and after nothing else had ended the job.
-//   - They are taken when the target's replicas have the data, within limits: else a
-//     target that died just then would take along what the source's replicas had.
+//   - They are taken when the target's replicas have the data, and know that the slots
+//     are being taken, within limits: else a target that died just then would take
+//     along what the source's replicas had, or its heir delete it.
 //   - A job that ends otherwise deletes what it received, once nothing of its
 //     connection runs any more, and only then is over.
 type Import struct {
@@ -14,7 +15,10 @@ type Import struct {
 
 	closed  bool  // nothing of the connection runs any more
 	taking  bool  // the claim is being made
-	asks    *Msg  // what the source is asked once the replicas have everything
+	next    Kind  // what comes once the replicas have everything, MsgNone: nothing does
+	waitAt  int64 // Mono of the begin of that wait
+	wait    int64 // ... and how long it may be
+	waited  int64 // how long the last one was
 	askedAt int64 // Mono of REQUEST-FAILOVER
 	heard   int64 // Mono of the last message
 	outcome State // after cleaning up
@@ -38,18 +42,47 @@ func (i *Import) TakeUntil() int64 { return i.askedAt + i.lim.GrantTTL }
 
 // ReplicaWait is how long ActReplicas waits. It is short when the source's writers
 // wait too; the replicas were given their time before.
-func (i *Import) ReplicaWait() (millis int64, short bool) {
-	if i.asks != nil && i.asks.Kind == MsgPause {
-		return i.lim.Replicas, false
-	}
-	return i.lim.PausedReplicas, true
-}
+func (i *Import) ReplicaWait() (millis int64, short bool) { return i.wait, i.next != MsgPause }
 
-// await asks the source for m once the replicas have everything.
-func (i *Import) await(m Kind) []Action {
-	i.asks = &Msg{Kind: m}
+// await goes on with next once the replicas have everything. Both waits while writers
+// wait share one limit.
+func (i *Import) await(t Times, next Kind) []Action {
+	switch i.next = next; next {
+	case MsgPause:
+		i.wait = i.lim.Replicas
+	case MsgFailover:
+		i.wait = i.lim.PausedReplicas
+	default:
+		i.wait = max(i.wait-i.waited, i.lim.PausedReplicas/4)
+	}
+	i.waitAt = t.Mono
 	return []Action{{Kind: ActReplicas}}
 }
+
+// replicated is the end of that wait.
+func (i *Import) replicated(t Times) []Action {
+	next := i.next
+	i.next, i.waited = MsgNone, t.Mono-i.waitAt
+	switch next {
+	case MsgNone:
+		return nil
+	case MsgTaking:
+		if i.late(t) {
+			return i.giveUp(t, Failed, errLateGrant)
+		}
+		i.taking = true
+		return []Action{{Kind: ActTake}}
+	case MsgFailover:
+		i.become(t, FailoverRequested)
+		i.askedAt = t.Mono
+	}
+	return []Action{{ActSend, &Msg{Kind: next}}}
+}
+
+const errLateGrant = "Source node did not grant the failover in time"
+
+// late reports whether a grant is not to be used any more.
+func (i *Import) late(t Times) bool { return t.Mono-i.askedAt > i.lim.GrantTTL }
 
 // giveUp ends a job without the slots.
 func (i *Import) giveUp(t Times, s State, why string) (acts []Action) {
@@ -110,19 +143,11 @@ func (i *Import) Step(t Times, ev Event) []Action {
 		switch {
 		case t.Mono-i.heard > i.lim.Silence:
 			return i.giveUp(t, Failed, "Timed out after too long with no interaction")
-		case i.State == FailoverRequested && t.Mono-i.askedAt > i.lim.GrantTTL:
-			return i.giveUp(t, Failed, "Source node did not grant the failover in time")
+		case i.State == FailoverRequested && i.late(t):
+			return i.giveUp(t, Failed, errLateGrant)
 		}
 	case EvReplicated:
-		m := i.asks
-		if i.asks = nil; m == nil {
-			break
-		}
-		if m.Kind == MsgFailover {
-			i.become(t, FailoverRequested)
-			i.askedAt = t.Mono
-		}
-		return []Action{{ActSend, m}}
+		return i.replicated(t)
 	case EvMsg:
 		return i.message(t, ev.Msg)
 	}
@@ -140,20 +165,20 @@ func (i *Import) message(t Times, m *Msg) []Action {
 	case MsgEOF:
 		if i.State == ReceivingSnapshot {
 			i.become(t, WaitingForPaused)
-			return i.await(MsgPause)
+			return i.await(t, MsgPause)
 		}
 	case MsgPaused:
-		if i.State == WaitingForPaused && i.asks == nil {
-			return i.await(MsgFailover)
+		if i.State == WaitingForPaused && i.next == MsgNone {
+			return i.await(t, MsgFailover)
 		}
 	case MsgGranted:
 		if i.State == FailoverRequested {
-			if t.Mono-i.askedAt > i.lim.GrantTTL {
-				return i.giveUp(t, Failed, "Source node did not grant the failover in time")
+			if i.late(t) {
+				return i.giveUp(t, Failed, errLateGrant)
 			}
 			i.become(t, FailoverGranted)
-			i.taking = true
-			return []Action{{Kind: ActTake}}
+			left := i.askedAt + i.lim.Hold - t.Mono // the source granted it after it was asked
+			return append([]Action{{ActAnnounce, &Msg{Kind: MsgTaking, Name: i.Name, Left: left}}}, i.await(t, MsgTaking)...)
 		}
 	case MsgFinish:
 		if m.State != Success {

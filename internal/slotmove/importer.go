@@ -84,25 +84,30 @@ func (i *importer) step(ev Event) {
 	}
 }
 
-// take claims the slots. What was received must not be flushed from here on, so
-// whoever wants to flush everything waits.
 func (i *importer) take() {
-	e := i.m.o.Engine
-	flushed := false
-	e.FreezeSlots(i.slots.set(), func() { flushed = e.Flushes() != i.flushes })
-	defer e.ThawSlots(i.slots.set())
-	if flushed {
-		i.step(Event{Kind: EvRefused, Text: "The data set was flushed"})
-		return
-	}
 	i.m.mu.Lock()
-	until := i.m.start.Add(time.Duration(i.i.TakeUntil()) * time.Millisecond)
+	until := i.i.TakeUntil()
 	i.m.mu.Unlock()
-	if err := i.m.o.Cluster.Take(&i.slots, i.source, until); err != nil {
-		i.step(Event{Kind: EvRefused, Text: err.Error()})
+	i.m.take(&i.slots, i.source, i.flushes, until, i.step)
+}
+
+// take claims slots that from owned, unless until, Mono, has come, and tells the
+// outcome. What was received must not have been flushed, nor be from here on until
+// then, so whoever wants to flush everything waits.
+func (m *Mover) take(slots *Slots, from string, flushes, until int64, tell func(Event)) {
+	e := m.o.Engine
+	flushed := false
+	e.FreezeSlots(slots.set(), func() { flushed = e.Flushes() != flushes })
+	defer e.ThawSlots(slots.set())
+	if flushed {
+		tell(Event{Kind: EvRefused, Text: "The data set was flushed"})
 		return
 	}
-	i.step(Event{Kind: EvTaken})
+	if err := m.o.Cluster.Take(slots, from, m.start.Add(time.Duration(until)*time.Millisecond)); err != nil {
+		tell(Event{Kind: EvRefused, Text: err.Error()})
+		return
+	}
+	tell(Event{Kind: EvTaken})
 }
 
 // clean deletes what was received. The session is over. On a node that is not a
@@ -111,7 +116,7 @@ func (i *importer) take() {
 func (i *importer) clean() {
 	e := i.m.o.Engine
 	if e.View().Replica {
-		i.m.track(Job{Name: i.name, Import: true, Slots: i.slots})
+		i.m.track(Job{Name: i.name, Import: true, Slots: i.slots}, i.source)
 	} else {
 		i.m.drop(&i.slots)
 		e.HideSlots(i.slots.set(), false)

@@ -25,10 +25,11 @@ const (
 	MsgGranted        // it may
 	MsgFinish         // STATE s NAME n [MESSAGE m]: it is over
 	MsgProbe          // NAME n SLOTSRANGE a b ...: has the target taken the slots?
+	MsgTaking         // NAME n LEFT ms: to replicas of a target: it takes the slots, one that succeeds it may for so long
 	MsgLeave          // NAME n SLOTSRANGE a b ...: to replicas of a source: the slots may be taken from here on
 )
 
-var kindWords = [...]string{"", "establish", "ack", "snapshot-eof", "request-pause", "paused", "request-failover", "failover-granted", "finish", "probe", "leave"}
+var kindWords = [...]string{"", "establish", "ack", "snapshot-eof", "request-pause", "paused", "request-failover", "failover-granted", "finish", "probe", "taking", "leave"}
 
 func (k Kind) String() string { return strings.ToUpper(kindWords[k]) }
 
@@ -41,6 +42,7 @@ type Msg struct {
 	Mark   int64  // of MsgAck
 	State  State  // of MsgFinish, a final one
 	Text   string // of MsgFinish
+	Left   int64  // of MsgTaking, ms
 }
 
 // capability names the form of what follows ESTABLISH. Another server that knows
@@ -143,7 +145,12 @@ func ParseMsg(args [][]byte) (m Msg, errText string) {
 				}
 			case m.Kind == MsgFinish && command.Word(word, "message"):
 				m.Text = string(value)
-			case m.Kind >= MsgProbe && command.Word(word, "slotsrange"):
+			case m.Kind == MsgTaking && command.Word(word, "left"):
+				var ok bool
+				if m.Left, ok = command.ParseInt(value); !ok || m.Left < 0 {
+					return m, command.ErrSyntax
+				}
+			case (m.Kind == MsgProbe || m.Kind == MsgLeave) && command.Word(word, "slotsrange"):
 				if args, errText = parseRanges(append([][]byte{value}, args...), &m.Slots); errText != "" {
 					return m, errText
 				}
@@ -185,6 +192,10 @@ func ParseMsg(args [][]byte) (m Msg, errText string) {
 		if !named || !m.State.Final() {
 			return m, command.ErrSyntax
 		}
+	case MsgTaking:
+		if !named {
+			return m, command.ErrSyntax
+		}
 	case MsgProbe, MsgLeave:
 		if !named || m.Slots.Len() == 0 {
 			return m, command.ErrSyntax
@@ -211,6 +222,8 @@ func (m *Msg) Append(dst []byte) []byte {
 		if m.Text != "" {
 			args = append(args, "MESSAGE", m.Text)
 		}
+	case MsgTaking:
+		args = append(args, "NAME", m.Name, "LEFT", strconv.FormatInt(m.Left, 10))
 	case MsgProbe, MsgLeave:
 		args = append(args, "NAME", m.Name)
 		ranges()

@@ -23,6 +23,7 @@ func TestMessages(t *testing.T) {
 		{Kind: MsgFinish, Name: jobN, State: Success},
 		{Kind: MsgFinish, Name: jobN, State: Failed, Text: "a reason\r\nof two lines"},
 		{Kind: MsgProbe, Name: jobN, Slots: someSlots(5)},
+		{Kind: MsgTaking, Name: jobN, Left: 3999},
 		{Kind: MsgLeave, Name: jobN, Slots: someSlots(5, 6)},
 	} {
 		var p resp.Parser
@@ -63,6 +64,9 @@ func TestMessages(t *testing.T) {
 		"FINISH STATE connecting NAME " + jobN: "ERR syntax error",
 		"FINISH NAME " + jobN:                  "ERR syntax error",
 		"PROBE NAME " + jobN:                   "ERR syntax error",
+		"TAKING LEFT 5":                        "ERR syntax error",
+		"TAKING LEFT -5 NAME " + jobN:          "ERR syntax error",
+		"TAKING NAME " + jobN + " SLOTSRANGE":  "ERR syntax error",
 		"LEAVE SLOTSRANGE 1 1":                 "ERR syntax error",
 	} {
 		if _, got := ParseMsg(words(line)); got != want {

@@ -10,17 +10,32 @@ import (
 
 // tracked is a migration to this node's primary, known from the stream: the keys
 // come as ordinary commands and must stay hidden here too. A replica that becomes
-// a primary meanwhile deletes them.
+// a primary meanwhile deletes them, but takes the slots if its primary was about to:
+// nobody can tell whether it has, and the source waits for an answer.
 type tracked struct {
 	Job
-	heard int64 // Mono
+	heard   int64 // Mono
+	source  string
+	until   int64 // Mono until which the slots may be taken; 0: they were not granted
+	flushes int64
+	taking  bool
 }
+
+// heirMargin is how much earlier than its primary said a replica stops to take slots:
+// for the time that the word may have been under way, ms.
+const heirMargin = 500
 
 // fromPrimary is a message in the stream from the primary.
 func (m *Mover) fromPrimary(msg *Msg) {
 	switch msg.Kind {
 	case MsgEstablish:
-		m.track(Job{Name: msg.Name, Import: true, Slots: msg.Slots})
+		m.track(Job{Name: msg.Name, Import: true, Slots: msg.Slots}, msg.Source)
+	case MsgTaking:
+		m.mu.Lock()
+		if t := m.tracked[msg.Name]; t != nil {
+			t.until, t.flushes = m.now().Mono+msg.Left-heirMargin, m.o.Engine.Flushes()
+		}
+		m.mu.Unlock()
 	case MsgFinish:
 		m.untrack(msg.Name, msg.State, msg.Text)
 		if msg.State != Success {
@@ -36,7 +51,7 @@ func (m *Mover) fromPrimary(msg *Msg) {
 }
 
 // track hides slots whose keys belong to a migration of the primary.
-func (m *Mover) track(j Job) {
+func (m *Mover) track(j Job, source string) {
 	now := m.now()
 	m.mu.Lock()
 	t := m.tracked[j.Name]
@@ -45,7 +60,7 @@ func (m *Mover) track(j Job) {
 		t.OnlySeen, t.State, t.Created, t.Updated = true, OnPrimary, now.Wall, now.Wall
 		m.tracked[j.Name] = t
 	}
-	t.heard, t.AckAt = now.Mono, now.Wall
+	t.heard, t.AckAt, t.source = now.Mono, now.Wall, source
 	m.mu.Unlock()
 	m.o.Engine.HideSlots(j.Slots.set(), true)
 }
@@ -83,20 +98,51 @@ func (m *Mover) tickTracked(replica bool) {
 	e := m.o.Engine
 	for _, t := range all {
 		switch {
+		case t.taking:
+		case !replica && now < t.until && !m.owns(&t.Slots):
+			m.inherit(t)
 		case !replica:
-			m.drop(&t.Slots)
-			s, why := Failed, "The target node failed over"
-			if m.owns(&t.Slots) {
-				s, why = Success, ""
-			}
-			m.o.Announce((&Msg{Kind: MsgFinish, Name: t.Name, State: s, Text: why}).Append(nil))
-			m.untrack(t.Name, s, why)
+			m.settle(t.Name, &t.Slots, "The target node failed over")
 		case now-t.heard > forgetAfter:
 			m.untrack(t.Name, Failed, "Nothing was heard of it from the primary")
 		case now-t.heard > 2*announceEvery && t.Slots.All(func(slot int) bool { return empty(e.Store, slot) }):
 			m.untrack(t.Name, Failed, "Nothing was heard of it from the primary")
 		}
 	}
+}
+
+// inherit takes the slots in the place of the primary that this node has succeeded.
+func (m *Mover) inherit(t tracked) {
+	m.mu.Lock()
+	if t := m.tracked[t.Name]; t != nil {
+		t.taking = true
+	}
+	m.mu.Unlock()
+	m.spawn(func() {
+		m.take(&t.Slots, t.source, t.flushes, t.until, func(ev Event) {
+			if !m.o.Engine.View().Replica {
+				m.settle(t.Name, &t.Slots, ev.Text)
+				return
+			}
+			m.mu.Lock() // a replica again: it is its new primary's
+			if t := m.tracked[t.Name]; t != nil {
+				t.taking, t.until = false, 0
+			}
+			m.mu.Unlock()
+		})
+	})
+}
+
+// settle ends, on a primary, a migration that was known from the stream: it deletes the
+// keys, or shows them if the slots have come. why is the reason if they have not.
+func (m *Mover) settle(name string, slots *Slots, why string) {
+	m.drop(slots)
+	s := Failed
+	if m.owns(slots) {
+		s, why = Success, ""
+	}
+	m.o.Announce((&Msg{Kind: MsgFinish, Name: name, State: s, Text: why}).Append(nil))
+	m.untrack(name, s, why)
 }
 
 // leaving are slots that a migration may take from this node's shard, known from
