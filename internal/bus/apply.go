@@ -17,8 +17,8 @@ import (
 // that run: it sees to it that none goes by an older view any more, carries out effects,
 // and lets those go on who wait for either. Its work keeps the order in which it came,
 // but later views may be shown before it. Where they must not be, the first one waits:
-// a promotion for the Follow before it, a view that brings slots for the end of the
-// deletion of what was in them.
+// a promotion for the Follow before it, a view that brings slots, or lets their keys in
+// one by one, for the end of the deletion of what was in them.
 type applier struct {
 	b      *Bus
 	mu     sync.Mutex
@@ -34,7 +34,7 @@ type applier struct {
 	// Of what is not yet carried out.
 	follows  int             // Follow
 	drops    int             // DropSlotKeys, FlushAll
-	dropping cluster.SlotSet // their slots
+	dropping cluster.SlotSet // their slots, empty when there is none of them
 
 	newest *cluster.View   // shown last
 	stale  store.StripeSet // locks of commands that may go by an older one
@@ -129,7 +129,7 @@ func (a *applier) drain() (stopped bool) {
 		}
 		switch {
 		case it.view != nil:
-			if a.wait(func() bool { return a.drops == 0 || !a.dropping.Overlaps(it.view.Mine) }) {
+			if a.wait(func() bool { return !a.dropping.Overlaps(it.view.Mine) && !a.dropping.Overlaps(it.view.Open) }) {
 				a.show(it.view)
 			}
 		case it.shown != nil:

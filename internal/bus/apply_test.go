@@ -1,10 +1,12 @@
 package bus
 
 import (
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/skeindb/skein/internal/cluster"
+	"github.com/skeindb/skein/internal/command"
 )
 
 // servingNode is a node that owns every slot and serves them.
@@ -114,8 +116,9 @@ func TestViewWaitsForEffect(t *testing.T) {
 		return ""
 	})
 	v := *n.view.Load()
-	without, with := v, v
+	without, opened, with := v, v, v
 	without.Mine = one(slot + 1)
+	opened.Mine, opened.Open = without.Mine, one(slot)
 	n.apply.put(applyItem{view: &without})
 	until(t, "a view without the slot", func() string {
 		if n.shown.Load() != &without {
@@ -123,11 +126,15 @@ func TestViewWaitsForEffect(t *testing.T) {
 		}
 		return ""
 	})
+	n.apply.put(applyItem{view: &opened})
+	shownOpen, shown := make(chan struct{}), make(chan struct{})
+	n.apply.put(applyItem{shown: shownOpen})
 	n.apply.put(applyItem{view: &with})
-	shown := make(chan struct{})
 	n.apply.put(applyItem{shown: shown})
 	n.apply.put(applyItem{effect: cluster.Promote{}})
 	select {
+	case <-shownOpen:
+		t.Error("keys of a slot are let in while those that were there are being deleted")
 	case <-shown:
 		t.Error("a slot is served while its keys are being deleted")
 	case <-time.After(50 * time.Millisecond):
@@ -143,6 +150,34 @@ func TestViewWaitsForEffect(t *testing.T) {
 	<-done
 	if p := n.repl.primary(); p != "" {
 		t.Errorf("a promoted node follows %s", p)
+	}
+}
+
+// A slot that comes back by a migration while its old keys wait to be deleted keeps
+// those that the migration brings.
+func TestLateDeletionSparesMigration(t *testing.T) {
+	n := servingNode(t)
+	const lost, back = 7, 8
+	has := func(slot uint16) bool { return n.e.Store.DB(0).SlotLen(slot) > 0 }
+	for i := 0; !has(lost) || !has(back); i++ {
+		key := strconv.Itoa(i)
+		if slot := command.MakeKey(0, []byte(key)).Slot; slot == lost || slot == back {
+			n.is("SET "+key+" v", "+OK\r\n")
+		}
+	}
+	n.e.Store.Lock(lost)
+	both := one(lost)
+	both.Add(back)
+	n.apply.put(applyItem{effect: cluster.DropSlotKeys{Slots: both}})
+	n.e.Store.Lock(back)
+	n.e.Store.HideSlot(back, true)
+	n.e.Store.Unlock(back)
+	n.e.Store.Unlock(lost)
+	done := make(chan struct{})
+	n.apply.put(applyItem{done: done})
+	<-done
+	if has(lost) || !has(back) {
+		t.Errorf("keys of the lost slot: %v, of the one that comes back: %v", has(lost), has(back))
 	}
 }
 

@@ -132,7 +132,7 @@ func (a *applier) carryOut(e cluster.Effect) {
 		eng.Unpause("failover")
 	case cluster.DropSlotKeys:
 		for slot := range e.Slots.All() {
-			eng.DropSlot(uint16(slot))
+			eng.DropShown(uint16(slot))
 		}
 	case cluster.FlushAll:
 		eng.Store.LockWorld()

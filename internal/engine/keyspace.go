@@ -204,6 +204,20 @@ func (e *Engine) expireSlot(c *command.Ctx, db *store.DB, slot uint16, now int64
 func (e *Engine) DropSlot(slot uint16) (n int) {
 	e.Store.Lock(slot)
 	defer e.Store.Unlock(slot)
+	return e.dropLocked(slot)
+}
+
+// DropShown is DropSlot, but for a hidden slot: there a migration brings keys by now,
+// and has deleted those of before.
+func (e *Engine) DropShown(slot uint16) {
+	e.Store.Lock(slot)
+	defer e.Store.Unlock(slot)
+	if !e.Store.SlotHidden(slot) {
+		e.dropLocked(slot)
+	}
+}
+
+func (e *Engine) dropLocked(slot uint16) (n int) {
 	var c command.Ctx
 	c.Env = e.Env
 	for i := range e.Store.DBs() {

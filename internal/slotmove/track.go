@@ -181,8 +181,8 @@ func (m *Mover) dropTaken(slots *Slots) (any bool) {
 			return
 		}
 		any = true
-		if importing, _ := cl.Open(slot); !importing && !e.Store.SlotHidden(uint16(slot)) {
-			e.DropSlot(uint16(slot))
+		if importing, _ := cl.Open(slot); !importing {
+			e.DropShown(uint16(slot))
 		}
 	})
 	return any
