@@ -86,12 +86,15 @@ func (i *Import) late(t Times) bool { return t.Mono-i.askedAt > i.lim.GrantTTL }
 
 // giveUp ends a job without the slots.
 func (i *Import) giveUp(t Times, s State, why string) (acts []Action) {
+	if i.State == FailoverGranted { // before the source hears that its writers may go on
+		acts = append(acts, Action{ActAnnounce, &Msg{Kind: MsgTaking, Name: i.Name}})
+	}
 	i.become(t, CleaningUp)
 	i.outcome, i.Message = s, why
 	if i.closed {
-		return []Action{{Kind: ActClean}}
+		return append(acts, Action{Kind: ActClean})
 	}
-	return []Action{{ActSend, &Msg{Kind: MsgFinish, Name: i.Name, State: s, Text: why}}, {Kind: ActHangUp}}
+	return append(acts, Action{ActSend, &Msg{Kind: MsgFinish, Name: i.Name, State: s, Text: why}}, Action{Kind: ActHangUp})
 }
 
 // Step takes an event and returns what is to be done, in order.

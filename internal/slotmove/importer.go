@@ -257,8 +257,11 @@ func (m *Mover) answerProbe(msg *Msg) string {
 			return probeWait
 		}
 	}
-	if m.owns(&msg.Slots) {
+	switch {
+	case m.owns(&msg.Slots):
 		return probeTaken
+	case m.o.Engine.View().Replica: // who has succeeded this node may be taking them
+		return probeWait
 	}
 	return probeNever
 }

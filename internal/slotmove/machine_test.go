@@ -166,12 +166,18 @@ func TestFaultsInEachState(t *testing.T) {
 			t.Errorf("silence in %s: %s", s, x.State)
 		}
 	}
-	for s := WaitingForAck; s <= FailoverRequested; s++ {
+	for s := WaitingForAck; s <= FailoverGranted; s++ {
+		revoke := ""
+		if s == FailoverGranted { // the replicas know that, and hear first that it is over
+			revoke = "announce TAKING, "
+		}
 		for name, f := range faults {
 			i := NewImport(job(), testLimits, at(0))
-			for _, k := range []Kind{MsgAck, MsgEOF, MsgPaused} {
+			for _, k := range []Kind{MsgAck, MsgEOF, MsgPaused, MsgGranted} {
 				if i.State != s {
 					i.Step(at(1), msg(k))
+				}
+				if i.State < FailoverGranted {
 					i.Step(at(1), Event{Kind: EvReplicated}) // nothing waits after MsgAck
 				}
 			}
@@ -182,7 +188,7 @@ func TestFaultsInEachState(t *testing.T) {
 			if i.State != CleaningUp {
 				t.Fatalf("%s in %s: %s", name, s, i.State)
 			}
-			if name != "lost" && acts != "send FINISH "+f.state.String()+", hangup" {
+			if name != "lost" && acts != revoke+"send FINISH "+f.state.String()+", hangup" {
 				t.Errorf("%s in %s: %q", name, s, acts)
 			}
 			if got := i.Step(at(3), msg(MsgGranted)); len(got) > 0 {

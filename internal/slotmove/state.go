@@ -164,7 +164,7 @@ type Action struct {
 const (
 	probeTaken = "TAKEN" // the slots are the target's
 	probeNever = "NEVER" // they are not, and by this job will not be
-	probeWait  = "WAIT"  // it is taking them now
+	probeWait  = "WAIT"  // it is taking them now, or its heir may
 )
 
 // said is the reason that the other side gave.

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/skeindb/skein/internal/engine"
 	"github.com/skeindb/skein/internal/hashslot"
 	"github.com/skeindb/skein/internal/labtest"
 )
@@ -99,5 +100,20 @@ func TestHeirOfTarget(t *testing.T) {
 			t.Errorf("%s: GET replies %q, hidden %v", tt.name, got, n.E.Store.SlotHidden(uint16(slot)))
 		}
 		n.Close()
+	}
+}
+
+// A target that was killed after the grant and is a replica now cannot tell that nobody
+// takes the slots: who has succeeded it may.
+func TestProbeOfReplica(t *testing.T) {
+	n := labtest.New(t, labtest.NewDisk(), 64<<20)
+	defer n.Close()
+	m := New(Options{Engine: n.E, Cluster: new(oneOwner)})
+	probe := &Msg{Kind: MsgProbe, Name: jobN, Slots: someSlots(7)}
+	for replica, want := range map[bool]string{true: probeWait, false: probeNever} {
+		n.E.SetView(&engine.View{Replica: replica})
+		if got := m.answerProbe(probe); got != want {
+			t.Errorf("replica %v: %s, want %s", replica, got, want)
+		}
 	}
 }
