@@ -20,14 +20,11 @@ import (
 // a promotion for the Follow before it, a view that brings slots, or lets their keys in
 // one by one, for the end of the deletion of what was in them.
 type applier struct {
-	b      *Bus
-	mu     sync.Mutex
-	items  []applyItem // to be shown
-	wake   chan struct{}
-	closed bool
-
-	carry   []applyItem // to be carried out
-	carryUp chan struct{}
+	b       *Bus
+	mu      sync.Mutex
+	closed  bool
+	toShow  applyQueue
+	toCarry applyQueue
 	carried sync.Cond // an effect was carried out, or closed
 	recheck chan struct{}
 
@@ -54,26 +51,37 @@ type applyItem struct {
 	done   chan struct{}
 }
 
+// applyQueue is the work of one goroutine; the applier's mu guards it.
+type applyQueue struct {
+	items []applyItem
+	wake  chan struct{}
+}
+
+// put queues an item. Of two views in a row only the last counts; so the queue is
+// bounded by the effects in flight.
+func (q *applyQueue) put(it applyItem) {
+	if n := len(q.items); it.view != nil && n > 0 && q.items[n-1].view != nil {
+		it.became = it.became || q.items[n-1].became
+		q.items[n-1] = it
+	} else {
+		q.items = append(q.items, it)
+	}
+	poke(q.wake)
+}
+
 func (a *applier) init(b *Bus) {
 	a.b = b
-	a.wake = make(chan struct{}, 1)
-	a.carryUp = make(chan struct{}, 1)
+	a.toShow.wake = make(chan struct{}, 1)
+	a.toCarry.wake = make(chan struct{}, 1)
 	a.recheck = make(chan struct{}, 1)
 	a.carried.L = &a.mu
 }
 
-// put queues an item. A view that nobody has seen yet is replaced by the next,
-// unless something between them must see it; so the queue is bounded by the
-// effects in flight.
+// put queues an item that is to be shown.
 func (a *applier) put(it applyItem) {
 	a.mu.Lock()
-	if n := len(a.items); it.view != nil && n > 0 && a.items[n-1].view != nil {
-		a.items[n-1] = it
-	} else {
-		a.items = append(a.items, it)
-	}
+	a.toShow.put(it)
 	a.mu.Unlock()
-	poke(a.wake)
 }
 
 // poke wakes the reader of a channel of one place.
@@ -89,54 +97,54 @@ func (a *applier) stop() {
 	a.closed = true
 	a.carried.Broadcast()
 	a.mu.Unlock()
-	poke(a.wake)
-	poke(a.carryUp)
+	poke(a.toShow.wake)
+	poke(a.toCarry.wake)
 	poke(a.recheck)
 }
 
-// run shows what is queued until stop.
-func (a *applier) run() {
+// run does what is queued until stop.
+func (a *applier) run(q *applyQueue, do func(applyItem)) {
 	defer a.b.wg.Done()
-	for range a.wake {
-		if a.drain() {
+	for range q.wake {
+		if a.drain(q, do) {
 			return
 		}
 	}
 }
 
-// drain shows everything queued; it reports whether stop was called.
-func (a *applier) drain() (stopped bool) {
+// drain does everything queued; it reports whether stop was called.
+func (a *applier) drain(q *applyQueue, do func(applyItem)) (stopped bool) {
 	for {
 		a.mu.Lock()
-		if len(a.items) == 0 || a.closed {
+		if len(q.items) == 0 || a.closed {
 			stopped = a.closed
 			a.mu.Unlock()
 			return stopped
 		}
-		it := a.items[0]
-		a.items = a.items[1:]
+		it := q.items[0]
+		q.items = q.items[1:]
 		a.mu.Unlock()
-		switch e := it.effect.(type) {
-		case nil:
-		case cluster.Promote:
-			if a.wait(func() bool { return a.follows == 0 }) {
-				a.b.opt.Repl.Promote()
-			}
-			continue
-		default:
-			a.later(applyItem{effect: e})
-			continue
+		do(it)
+	}
+}
+
+// showItem does what an item asks for beside the commands that run, and leaves the
+// rest to carryItem.
+func (a *applier) showItem(it applyItem) {
+	_, promote := it.effect.(cluster.Promote)
+	switch {
+	case it.view != nil:
+		if a.wait(func() bool { return !a.dropping.Overlaps(it.view.Mine) && !a.dropping.Overlaps(it.view.Open) }) {
+			a.show(it.view)
 		}
-		switch {
-		case it.view != nil:
-			if a.wait(func() bool { return !a.dropping.Overlaps(it.view.Mine) && !a.dropping.Overlaps(it.view.Open) }) {
-				a.show(it.view)
-			}
-		case it.shown != nil:
-			close(it.shown)
-		case it.done != nil:
-			a.later(it)
+	case it.shown != nil:
+		close(it.shown)
+	case promote:
+		if a.wait(func() bool { return a.follows == 0 }) {
+			a.b.opt.Repl.Promote()
 		}
+	default:
+		a.later(it)
 	}
 }
 

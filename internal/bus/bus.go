@@ -170,8 +170,8 @@ func New(o Options) (*Bus, error) {
 		lock.Unlock()
 		return nil, err
 	}
-	b.apply.drain() // the first view, before anyone asks
-	b.apply.drainCarry()
+	b.apply.drain(&b.apply.toShow, b.apply.showItem) // the first view, before anyone asks
+	b.apply.drain(&b.apply.toCarry, b.apply.carryItem)
 	if boot != nil {
 		o.Log.Info("Node configuration loaded, I'm " + b.View().Myself().ID.String())
 	}
@@ -252,8 +252,8 @@ func (b *Bus) Start() error {
 		}
 	}
 	b.wg.Add(4)
-	go b.apply.run()
-	go b.apply.runCarry()
+	go b.apply.run(&b.apply.toShow, b.apply.showItem)
+	go b.apply.run(&b.apply.toCarry, b.apply.carryItem)
 	go b.apply.runRecheck()
 	go b.watchDivided()
 	b.wg.Add(1)

@@ -7,16 +7,11 @@ import (
 	"github.com/skeindb/skein/internal/store"
 )
 
-// later queues an item that may have to wait for commands that run. Of two views in a
-// row only the last counts.
+// later queues an item that may have to wait for commands that run.
 func (a *applier) later(it applyItem) {
 	a.mu.Lock()
-	if n := len(a.carry); it.view != nil && n > 0 && a.carry[n-1].view != nil {
-		it.became = it.became || a.carry[n-1].became
-		a.carry[n-1] = it
-	} else {
-		a.carry = append(a.carry, it)
-	}
+	defer a.mu.Unlock()
+	a.toCarry.put(it)
 	switch e := it.effect.(type) {
 	case cluster.Follow:
 		a.follows++
@@ -31,51 +26,28 @@ func (a *applier) later(it applyItem) {
 			a.dropping.Add(slot)
 		}
 	}
-	a.mu.Unlock()
-	poke(a.carryUp)
 }
 
-// runCarry carries out what is queued until stop.
-func (a *applier) runCarry() {
-	defer a.b.wg.Done()
-	for range a.carryUp {
-		if a.drainCarry() {
-			return
-		}
-	}
-}
-
-// drainCarry carries out everything queued; it reports whether stop was called.
-func (a *applier) drainCarry() (stopped bool) {
-	for {
+// carryItem carries out one item.
+func (a *applier) carryItem(it applyItem) {
+	switch {
+	case it.view != nil:
+		a.enforce(it.became)
+	case it.done != nil:
+		close(it.done)
+	case it.effect != nil:
+		a.carryOut(it.effect)
 		a.mu.Lock()
-		if len(a.carry) == 0 || a.closed {
-			stopped = a.closed
-			a.mu.Unlock()
-			return stopped
-		}
-		it := a.carry[0]
-		a.carry = a.carry[1:]
-		a.mu.Unlock()
-		switch {
-		case it.view != nil:
-			a.enforce(it.became)
-		case it.done != nil:
-			close(it.done)
-		case it.effect != nil:
-			a.carryOut(it.effect)
-			a.mu.Lock()
-			switch it.effect.(type) {
-			case cluster.Follow:
-				a.follows--
-			case cluster.DropSlotKeys, cluster.FlushAll:
-				if a.drops--; a.drops == 0 {
-					a.dropping = cluster.SlotSet{}
-				}
+		switch it.effect.(type) {
+		case cluster.Follow:
+			a.follows--
+		case cluster.DropSlotKeys, cluster.FlushAll:
+			if a.drops--; a.drops == 0 {
+				a.dropping = cluster.SlotSet{}
 			}
-			a.carried.Broadcast()
-			a.mu.Unlock()
 		}
+		a.carried.Broadcast()
+		a.mu.Unlock()
 	}
 }
 
