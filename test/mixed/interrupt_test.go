@@ -40,12 +40,7 @@ func TestMixedMoveInterrupted(t *testing.T) {
 					if !heir.Skein && victim == "source" && from == 0 && step != "moved" {
 						continue
 					}
-					m := &interrupted{t: t, c: c, from: c.Nodes[from], to: c.Nodes[1-from]}
-					if !t.Run(fmt.Sprintf("%s %s/%s", m.from.Program.Name, step, victim), func(t *testing.T) {
-						m.t = t
-						m.restore()
-						m.run(step, victim)
-					}) {
+					if !interrupt(t, c, from, step, victim) {
 						return // the cluster may be in disorder
 					}
 				}
@@ -69,12 +64,7 @@ func TestMixedMoveReplicaKilled(t *testing.T) {
 					if !*long && (step != "sending" || victim != "target replica" || from != 1) {
 						continue
 					}
-					m := &interrupted{t: t, c: c, from: c.Nodes[from], to: c.Nodes[1-from]}
-					if !t.Run(fmt.Sprintf("%s %s/%s", m.from.Program.Name, step, victim), func(t *testing.T) {
-						m.t = t
-						m.restore()
-						m.run(step, victim)
-					}) {
+					if !interrupt(t, c, from, step, victim) {
 						return // the cluster may be in disorder
 					}
 				}
@@ -91,6 +81,17 @@ type interrupted struct {
 }
 
 const movedSlot = 2546 // "{move}"
+
+// interrupt is one move, as a subtest, from one of the first two nodes to the other; it
+// reports whether all went well.
+func interrupt(t *testing.T, c *proc.Cluster, from int, step, victim string) bool {
+	name := fmt.Sprintf("%s %s/%s", c.Nodes[from].Program.Name, step, victim)
+	return t.Run(name, func(t *testing.T) {
+		m := &interrupted{t: t, c: c, from: c.Nodes[from], to: c.Nodes[1-from]}
+		m.restore()
+		m.run(step, victim)
+	})
+}
 
 // restore gives the roles of the beginning back, and the slot, which is empty, to
 // the source.
