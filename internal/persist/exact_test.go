@@ -332,6 +332,82 @@ func TestExactAtCut(t *testing.T) {
 	}
 }
 
+// A big value comes to a database that was cleared while it is written out, and the
+// database is cleared again: its memory is kept until it is out, and freed once.
+func TestClearedUnderAReading(t *testing.T) {
+	f := labtest.NewDisk()
+	for _, kind := range bigKeys {
+		n := labtest.New(t, f, 64<<20)
+		t.Cleanup(n.Close)
+		n.Serve()
+		c := n.Client()
+		rnd := rand.New(rand.NewPCG(2, 1))
+		grow(c, rnd)
+		for _, other := range bigKeys {
+			if other != kind {
+				c.Do(fmt.Sprintf("DEL %s{0} %s{1}", other, other))
+			}
+		}
+		c.Do("SELECT 1")
+		c.Do("SET small 1")
+		var want map[string]string
+		out := &hooked{at: 2, hook: func() {
+			c.Do("FLUSHDB")
+			for _, key := range []string{kind + "{0}", kind + "{1}"} {
+				c.Do("SELECT 0")
+				if got := c.Do("MOVE " + key + " 1"); got != ":1" {
+					t.Errorf("MOVE %s: %s", key, got)
+				}
+			}
+			c.Do("SELECT 1")
+			c.Do("FLUSHDB")
+			c.Do("SELECT 2")
+			grow(c, rnd) // where the memory was
+		}}
+		if err := n.Saver.Snapshot(context.Background(), out, persist.SnapshotOptions{AtCut: func() { want = content(n.E.Store) }}); err != nil {
+			t.Fatal(err)
+		}
+		if out.at > 0 {
+			t.Fatalf("%s: nothing happened", kind)
+		}
+		m := labtest.New(t, f, 64<<20)
+		t.Cleanup(m.Close)
+		if _, err := rdb.Load(rdb.NewReader(&out.Buffer), m.E.Store, &rdb.LoadOptions{Limits: rdb.DefaultLimits()}); err != nil {
+			t.Fatalf("%s: load: %v", kind, err)
+		}
+		got := content(m.E.Store)
+		for key, w := range want {
+			if g := got[key]; g != w {
+				t.Errorf("%s is not what it was at the cut:\n%s", key, difference(g, w))
+			}
+		}
+		if len(got) != len(want) {
+			t.Errorf("%s: %d keys, %d at the cut", kind, len(got), len(want))
+		}
+		c.Do("FLUSHALL")
+		labtest.Eventually(t, func() string {
+			if used, pending := n.E.Store.Heap.Used(), n.E.Store.LazyfreePending(); used > 0 || pending > 0 {
+				return fmt.Sprintf("%s: %d bytes used without a key, %d values to be freed", kind, used, pending)
+			}
+			return ""
+		})
+	}
+}
+
+// hooked is a buffer that runs something before its at-th write.
+type hooked struct {
+	bytes.Buffer
+	at   int
+	hook func()
+}
+
+func (w *hooked) Write(p []byte) (int, error) {
+	if w.at--; w.at == 0 {
+		w.hook()
+	}
+	return w.Buffer.Write(p)
+}
+
 // check verifies the encoding of a value.
 func check(o *store.Obj) error {
 	a, v := o.Arena(), o.Bytes()

@@ -143,6 +143,19 @@ func (ss *snapshotState) moved(old mem.Ref, o *Obj) {
 	}
 }
 
+// any reports whether values are read that are in a database, or were when it was
+// cleared. World lock.
+func (r *readings) any(db *DB) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, rd := range r.byRef {
+		if rd.db == db {
+			return true
+		}
+	}
+	return false
+}
+
 // detach leaves the memory that the value of o owns to who reads it; false if nobody
 // does.
 func (o *Obj) detach() bool {

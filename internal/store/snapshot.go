@@ -205,25 +205,36 @@ func (s *Snapshot) Drop() {
 // keep takes over what a database held that is about to be cleared, until the
 // snapshot ends; false: it does not need that. World lock.
 func (s *Snapshot) keep(db *DB) bool {
-	for i := range s.dbs {
-		if s.dbs[i].Load() != db {
-			continue
-		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.ended {
-			return false
-		}
+	i := s.number(db)
+	if i < 0 && !s.st.snap.reads.any(db) {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return false
+	}
+	if i >= 0 {
 		old := &DB{st: db.st, index: db.index}
 		old.table.Store(db.table.Load())
 		for w := range old.occupied {
 			old.occupied[w].Store(db.occupied[w].Load())
 		}
 		s.dbs[i].Store(old)
-		s.kept = append(s.kept, db.table.Load())
-		return true
 	}
-	return false
+	s.kept = append(s.kept, db.table.Load())
+	return true
+}
+
+// number returns which database db was at the cut; -1: it has none of what was there
+// but for values that are being read.
+func (s *Snapshot) number(db *DB) int {
+	for i := range s.dbs {
+		if s.dbs[i].Load() == db {
+			return i
+		}
+	}
+	return -1
 }
 
 // abortion returns why the walk cannot go on, if it cannot.
@@ -262,11 +273,8 @@ func (db *DB) beforeWrite(o *Obj) {
 	if s == nil || binary.LittleEndian.Uint16(o.rec[offEpoch:]) == db.st.snap.epoch {
 		return
 	}
-	for i := range s.dbs {
-		if s.dbs[i].Load() == db {
-			s.record(i, o)
-			return
-		}
+	if i := s.number(db); i >= 0 {
+		s.record(i, o)
 	}
 }
 
