@@ -51,7 +51,13 @@ func (r *Replacement) Write(p []byte) (int, error) {
 }
 
 // Sync makes durable what was written so far, so that little is left to Commit.
-func (r *Replacement) Sync() error { return r.f.Sync() }
+func (r *Replacement) Sync() error {
+	err := r.f.Sync()
+	if err != nil {
+		err = fmt.Errorf("disk: fsync: %w", err)
+	}
+	return err
+}
 
 // autoSync is how much Syncing writes between two fsyncs, so that the last one is
 // short, and that of others on the same disk, too. Redis has the same figure.
@@ -69,9 +75,7 @@ func (s *syncing) Write(p []byte) (int, error) {
 	n, err := s.r.Write(p)
 	if s.n += n; err == nil && s.n >= autoSync {
 		s.n = 0
-		if err = s.r.f.Sync(); err != nil {
-			err = fmt.Errorf("disk: fsync: %w", err)
-		}
+		err = s.r.Sync()
 	}
 	return n, err
 }
@@ -80,9 +84,9 @@ func (s *syncing) Write(p []byte) (int, error) {
 // there or the new one; the file at the path is whole in both cases.
 func (r *Replacement) Commit() error {
 	if r.sync {
-		if err := r.f.Sync(); err != nil {
+		if err := r.Sync(); err != nil {
 			r.Abort()
-			return fmt.Errorf("disk: fsync: %w", err)
+			return err
 		}
 	}
 	if err := r.f.Close(); err != nil {
