@@ -9,7 +9,7 @@ import (
 	"github.com/skeindb/skein/test/workload"
 )
 
-// noExample says why a write command has none above.
+// noExample says why a write command has none in workload.WriteExamples.
 var noExample = map[string]string{
 	"function|load": "TestFunctionsAreKept", "function|delete": "TestFunctionsAreKept", "function|flush": "TestFunctionsAreKept",
 	"function|restore": "TestFunctionsAreKept",

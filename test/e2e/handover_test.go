@@ -167,7 +167,7 @@ func (h *handover) harm(t *testing.T, v *proc.Node, fault string, primary bool) 
 		h.relays.Cut(v, true, true)
 		heal = func() { h.relays.Cut(v, false, false) }
 	case "break":
-		h.relays.Break(v, true)
+		h.relays.Break(v)
 		heal = func() {}
 	}
 	h.relays.Release()

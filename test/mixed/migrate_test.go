@@ -2,7 +2,6 @@ package mixed
 
 import (
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"syscall"
@@ -196,16 +195,6 @@ func freeze(t *testing.T, n *proc.Node, stop bool) {
 		return
 	}
 	n.Freeze()
-	proc.Wait(t, proc.Patience, n.String()+" to stop", func() string {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", n.PID()))
-		if err != nil {
-			t.Skip(err) // not Linux
-		}
-		if _, state, _ := strings.Cut(string(text), ") "); !strings.HasPrefix(state, "T") {
-			return state
-		}
-		return ""
-	})
 }
 
 // AUTH2 with a user that may not do everything, at each real target: what it

@@ -31,7 +31,6 @@ type Relays struct {
 	mute   map[*Node]bool // nothing that it says gets to other nodes
 	stop   *stop
 	ended  bool
-	wg     sync.WaitGroup
 }
 
 // line is one connection through a relay.
@@ -80,7 +79,7 @@ func (r *Relays) add(t testing.TB, n *Node) {
 			t.Fatal(err)
 		}
 		target := "127.0.0.1:" + strconv.Itoa(real+offset)
-		r.wg.Go(func() { r.serve(ln, n, target, offset != 0) })
+		go r.serve(ln, n, target, offset != 0)
 		t.Cleanup(func() { // before the nodes' own
 			ln.Close()
 			r.mu.Lock()
@@ -116,18 +115,18 @@ func (r *Relays) serve(ln net.Listener, n *Node, target string, bus bool) {
 			out.Close()
 		}
 		r.mu.Unlock()
-		r.wg.Go(func() {
+		go func() {
+			defer r.drop(l)
 			if bus {
 				r.busUp(l)
 			} else {
 				r.commands(l, l.in, l.out, true)
 			}
-			r.drop(l)
-		})
-		r.wg.Go(func() {
+		}()
+		go func() {
+			defer r.drop(l)
 			r.commands(l, l.out, l.in, false)
-			r.drop(l)
-		})
+		}()
 	}
 }
 
@@ -307,13 +306,13 @@ func (r *Relays) Cut(n *Node, deaf, mute bool) {
 	r.change.Broadcast()
 }
 
-// Break closes the connections between a node and others, without what waits in
-// them; between two nodes, the connections by which slots move only if moves.
-func (r *Relays) Break(n *Node, moves bool) {
+// Break closes the connections by which slots move from or to a node, without what
+// waits in them.
+func (r *Relays) Break(n *Node) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for l := range r.lines {
-		if l.from != nil && (l.from == n || l.to == n) && (l.move || !moves) {
+		if l.move && (l.from == n || l.to == n) {
 			l.dead = true
 			l.in.Close()
 			l.out.Close()

@@ -40,10 +40,14 @@ func StartMix(t testing.TB, nodes ...*proc.Node) *Mix {
 	t.Helper()
 	m := &Mix{t: t, node: nodes[0], quit: make(chan struct{})}
 	m.stop = sync.OnceFunc(func() { close(m.quit); m.wg.Wait() })
-	t.Cleanup(m.stop)
 	for i := range mixTalks {
-		c := Converse(t, 1+i, nodes...)
-		m.talks = append(m.talks, c)
+		m.talks = append(m.talks, Converse(t, 1+i, nodes...))
+	}
+	for i := range mixKeys {
+		m.node.Must("XGROUP", "CREATE", fmt.Sprint("grow:stream:", i), "group", "0", "MKSTREAM")
+	}
+	t.Cleanup(m.stop) // before the conversations are closed
+	for i, c := range m.talks {
 		m.wg.Go(func() {
 			for round := 0; !m.ended(); round++ {
 				// Without ASYNC, a replica of Redis 8.0 blocks the link to its primary until the
@@ -54,9 +58,6 @@ func StartMix(t testing.TB, nodes ...*proc.Node) *Mix {
 				c.SendAll()
 			}
 		})
-	}
-	for i := range mixKeys {
-		m.node.Must("XGROUP", "CREATE", fmt.Sprint("grow:stream:", i), "group", "0", "MKSTREAM")
 	}
 	for i := range mixWriters {
 		m.wg.Go(func() { m.grow(rand.New(rand.NewPCG(uint64(i), 4))) })
