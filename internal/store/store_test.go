@@ -218,6 +218,18 @@ func (r *recorder) Record(db int, o *Obj) {
 	r.keys[k] = string(o.Bytes())
 }
 
+// cut begins a snapshot.
+func cut(t *testing.T, st *Store, sink Sink) *Snapshot {
+	t.Helper()
+	st.LockWorld()
+	defer st.UnlockWorld()
+	s, err := st.BeginSnapshot(sink)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 // TestSnapshotIsExactAtTheCut lets writers move amounts between accounts, two
 // keys under their slots' locks at a time, while snapshots are walked: in each
 // the sum must be that of the cut.
@@ -278,12 +290,7 @@ func TestSnapshotIsExactAtTheCut(t *testing.T) {
 	}
 	for i := 0; i < 20; i++ {
 		r := &recorder{keys: map[string]string{}}
-		st.LockWorld()
-		s, err := st.BeginSnapshot(r)
-		st.UnlockWorld()
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := cut(t, st, r)
 		if err := s.Walk(func() error { return nil }); err != nil {
 			t.Fatal(err)
 		}
@@ -323,12 +330,7 @@ func TestSnapshotOfClearedDatabase(t *testing.T) {
 	used := st.Heap.Used()
 	for round, at := range []int{1, 3, 2000, 4000} { // pieces after which it happens
 		r := &recorder{keys: map[string]string{}}
-		st.LockWorld()
-		s, err := st.BeginSnapshot(r)
-		st.UnlockWorld()
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := cut(t, st, r)
 		next := fmt.Sprint("round ", round+1)
 		n := 0
 		if err := s.Walk(func() error {
@@ -369,14 +371,9 @@ func TestAbortSnapshot(t *testing.T) {
 	for i := 0; i < 2000; i++ {
 		put(st.DB(0), fmt.Sprint(i), "v", 0)
 	}
-	st.LockWorld()
-	s, err := st.BeginSnapshot(&recorder{keys: map[string]string{}})
-	st.UnlockWorld()
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := cut(t, st, &recorder{keys: map[string]string{}})
 	n := 0
-	err = s.Walk(func() error {
+	err := s.Walk(func() error {
 		if n++; n == 3 {
 			st.LockWorld()
 			st.AbortSnapshot("test")
@@ -388,11 +385,7 @@ func TestAbortSnapshot(t *testing.T) {
 	if !errors.Is(err, ErrSnapshotAborted) {
 		t.Fatalf("the walk ended with %v, want %v", err, ErrSnapshotAborted)
 	}
-	st.LockWorld()
-	if _, err := st.BeginSnapshot(&recorder{keys: map[string]string{}}); err != nil {
-		t.Errorf("no new snapshot after an aborted one: %v", err)
-	}
-	st.UnlockWorld()
+	cut(t, st, &recorder{keys: map[string]string{}}) // another one can begin
 }
 
 // While one lock is held for long, who wants all of them leaves the others free, and
