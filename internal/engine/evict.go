@@ -92,6 +92,9 @@ func (v *Evictor) run(set *Eviction) {
 		if v.Used() <= set.Limit {
 			break
 		}
+		if e.Store.ReclaimKept() {
+			continue
+		}
 		if set.Order == EvictNothing || e.Gate(GatePauseWrite|GatePauseAll) || !v.evictOne(set) {
 			e.Stats.overLimit(began, true)
 			e.SetGate(GateOOM, true)

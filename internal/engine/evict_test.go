@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -82,6 +83,43 @@ func TestEvictionBudget(t *testing.T) {
 	v.Tick()
 	if total, now := e.Stats.OverLimit(); now != 0 || total <= 0 {
 		t.Errorf("over the limit for %v, %v in all", now, total)
+	}
+}
+
+// sink takes records and keeps nothing.
+type sink struct{}
+
+func (sink) Record(int, *store.Obj) {}
+
+// Memory that a snapshot keeps of a flushed database goes before any key does, and
+// before a write is refused.
+func TestEvictionEndsSnapshot(t *testing.T) {
+	e, s := benchEngine(t, 0)
+	for i := range 5000 {
+		s.Feed(resp.AppendCommand(nil, []byte("SET"), fmt.Appendf(nil, "k%d", i), make([]byte, 1000)))
+	}
+	limit := e.Store.Heap.Used() / 4
+	e.Store.LockWorld()
+	snap, err := e.Store.BeginSnapshot(sink{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.FlushLocked(0, false)
+	e.Store.UnlockWorld()
+	if used := e.Store.Heap.Used(); used <= limit {
+		t.Fatalf("%d bytes are used: nothing is kept for the snapshot", used)
+	}
+	s.Feed(resp.AppendCommand(nil, []byte("SET"), []byte("k"), []byte("v")))
+	v := &engine.Evictor{Engine: e, Used: e.Store.Heap.Used, Settings: func() engine.Eviction { return engine.Eviction{Limit: limit} }}
+	v.Run()
+	if used := e.Store.Heap.Used(); used > limit || e.Gate(engine.GateOOM) {
+		t.Errorf("%d bytes are used, the limit is %d; writes refused: %v", used, limit, e.Gate(engine.GateOOM))
+	}
+	if err := snap.Walk(func() error { return nil }); !errors.Is(err, store.ErrSnapshotAborted) {
+		t.Errorf("the walk ended with %v, want %v", err, store.ErrSnapshotAborted)
+	}
+	if keys, _ := e.Store.DB(0).Len(false); keys != 1 {
+		t.Errorf("%d keys, want 1", keys)
 	}
 }
 

@@ -193,6 +193,11 @@ func (s *Snapshot) nextOccupied(i, slot int) int {
 func (s *Snapshot) Drop() {
 	s.st.snap.cur.CompareAndSwap(s, nil)
 	s.st.dropReadings()
+	s.freeKept()
+}
+
+// freeKept frees what is kept: the walk is over, or will look at nothing any more.
+func (s *Snapshot) freeKept() {
 	s.mu.Lock()
 	kept := s.kept
 	s.kept, s.ended = nil, true
@@ -283,5 +288,30 @@ func (st *Store) AbortSnapshot(why string) {
 	if s := st.snap.cur.Load(); s != nil {
 		s.aborted.Store(&why)
 		st.snap.cur.Store(nil)
+		s.freeKept()
 	}
+}
+
+// ReclaimKept ends the running snapshot if it keeps what cleared databases held, and
+// has that freed in the background; false: there is no such memory. Not under slot locks.
+func (st *Store) ReclaimKept() bool {
+	keeps := func() bool {
+		s := st.snap.cur.Load()
+		if s == nil {
+			return false
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.kept) > 0
+	}
+	if !keeps() {
+		return false
+	}
+	st.LockWorld()
+	defer st.UnlockWorld()
+	if !keeps() {
+		return false
+	}
+	st.AbortSnapshot("memory is short, and it keeps what a database held that was flushed")
+	return true
 }
