@@ -61,28 +61,41 @@ func TestLapsedLeaseDoesNotConcernReplicas(t *testing.T) {
 	}
 }
 
+// longLab is a primary with a log and the command LONG, during which f runs.
+func longLab(t *testing.T, v *engine.View, f func(l *lab)) *lab {
+	l := newLab(t)
+	l.SetLog(nullLog{})
+	l.SetTable(command.NewTable(engine.Specs(), datatypes.Specs(), []*command.Spec{{Name: "long", Group: command.Generic, Since: "7.0.0", Arity: 1,
+		Complexity: "O(1)", Summary: "Takes long.", Run: func(c *command.Ctx) {
+			f(l)
+			c.OK()
+		}}}))
+	l.SetView(v)
+	l.SetLogOn(true)
+	return l
+}
+
+// pass returns when a lease of so many milliseconds from now is over.
+func (l *lab) pass(millis int64) {
+	for end := l.Until(millis); l.Until(0) <= end; time.Sleep(time.Millisecond) {
+	}
+}
+
 // Replies to writes that ran before the node slept do not leave after it: the
 // connection is closed instead. The lease runs out, and in the second case is
 // renewed, while the last command of the batch runs.
 func TestBatchAcrossNapIsNotAcknowledged(t *testing.T) {
 	for _, renewed := range []bool{false, true} {
-		l := newLab(t)
-		l.SetLog(nullLog{})
-		nap := func(c *command.Ctx) {
-			for end := l.Until(5); l.Until(0) < end; time.Sleep(time.Millisecond) {
-			}
+		l := longLab(t, ownAll(), func(l *lab) {
+			l.pass(5)
 			if renewed {
 				l.RenewLease(l.Until(60_000))
 			}
-			c.OK()
-		}
-		l.SetTable(command.NewTable(engine.Specs(), datatypes.Specs(), []*command.Spec{{Name: "nap", Group: command.Generic, Since: "7.0.0", Arity: 1, Complexity: "O(1)", Summary: "Sleeps.", Run: nap}}))
-		l.SetView(ownAll())
-		l.SetLogOn(true)
+		})
 		conn := &takingConn{}
 		s := l.Open(conn)
 		l.RenewLease(l.Until(3))
-		s.Feed([]byte("SET k 1\r\nNAP\r\nSET k 2\r\n"))
+		s.Feed([]byte("SET k 1\r\nLONG\r\nSET k 2\r\n"))
 		if !s.Closing() || strings.Contains(conn.out, "OK") {
 			t.Errorf("renewed %v: closing %v, got %q", renewed, s.Closing(), conn.out)
 		}

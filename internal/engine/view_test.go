@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/skeindb/skein/internal/command"
-	"github.com/skeindb/skein/internal/datatypes"
 	"github.com/skeindb/skein/internal/engine"
 	"github.com/skeindb/skein/internal/store"
 )
@@ -145,18 +144,11 @@ func TestLongWriteToLostSlotIsNotAcknowledged(t *testing.T) {
 	const lease = 200 // milliseconds
 	for _, lost := range []string{"k", "other"} {
 		for _, multi := range []bool{false, true} {
-			l := newLab(t)
-			l.SetLog(nullLog{})
-			long := func(c *command.Ctx) {
+			l := longLab(t, without(), func(l *lab) {
 				l.RenewLease(l.Until(60_000)) // the node did not sleep
-				for end := l.Until(lease); l.Until(0) <= end; time.Sleep(time.Millisecond) {
-				}
+				l.pass(lease)
 				l.SetView(without(lost))
-				c.OK()
-			}
-			l.SetTable(command.NewTable(engine.Specs(), datatypes.Specs(), []*command.Spec{{Name: "long", Group: command.Generic, Since: "7.0.0", Arity: 1, Complexity: "O(1)", Summary: "Takes long.", Run: long}}))
-			l.SetView(without())
-			l.SetLogOn(true)
+			})
 			conn := &takingConn{}
 			s := l.Open(conn)
 			l.RenewLease(l.Until(60_000))
