@@ -39,8 +39,9 @@
 // the time is over after which a target without grant does not take slots. If the
 // target dies just then, nobody may have heard its claim: the replica that succeeds it
 // knows that the slots were granted and takes them in its place while the source still
-// waits, rather than delete what may be the only copy. Before all that the source tells its replicas which slots may go (LEAVE), so that one
-// which succeeds a source that died before it could delete the keys does that.
+// waits, rather than delete what may be the only copy. Before all that the source
+// tells its replicas which slots may go (LEAVE), so that one which succeeds a source
+// that died before it could delete the keys does that.
 //
 // Read state.go, export.go and import.go (the two state machines, which touch
 // nothing), message.go (their messages), then the drivers: mover.go,

@@ -25,7 +25,7 @@ const (
 	MsgGranted        // it may
 	MsgFinish         // STATE s NAME n [MESSAGE m]: it is over
 	MsgProbe          // NAME n SLOTSRANGE a b ...: has the target taken the slots?
-	MsgTaking         // NAME n LEFT ms: to replicas of a target: it takes the slots, one that succeeds it may for so long; 0: it does not
+	MsgTaking         // NAME n LEFT ms: to replicas of a target: its heir may take the slots for so long
 	MsgLeave          // NAME n SLOTSRANGE a b ...: to replicas of a source: the slots may be taken from here on
 )
 

@@ -103,6 +103,7 @@ func (m *Mover) tickTracked(replica bool) {
 			m.inherit(t)
 		case !replica:
 			m.settle(t.Name, &t.Slots, "The target node failed over")
+		case now < t.until: // the primary may be dead, and the election take longer than the rest here
 		case now-t.heard > forgetAfter:
 			m.untrack(t.Name, Failed, "Nothing was heard of it from the primary")
 		case now-t.heard > 2*announceEvery && t.Slots.All(func(slot int) bool { return empty(e.Store, slot) }):

@@ -117,3 +117,24 @@ func TestProbeOfReplica(t *testing.T) {
 		}
 	}
 }
+
+// A replica does not forget slots that it may have to take, however long the election
+// takes and whether they hold keys or not.
+func TestGrantIsRemembered(t *testing.T) {
+	for _, granted := range []bool{false, true} {
+		n := labtest.New(t, labtest.NewDisk(), 64<<20)
+		m := New(Options{
+			Engine: n.E, Slog: n.Slog, Cluster: new(oneOwner), Settings: func() Settings { return Settings{LogLen: 5} },
+		})
+		m.fromPrimary(&Msg{Kind: MsgEstablish, Source: nodeA, Name: jobN, Slots: someSlots(7)})
+		if granted {
+			m.fromPrimary(&Msg{Kind: MsgTaking, Name: jobN, Left: 2 * forgetAfter})
+		}
+		m.tracked[jobN].heard -= forgetAfter + 1
+		m.tickTracked(true)
+		if kept := m.tracked[jobN] != nil; kept != granted {
+			t.Errorf("granted %v, remembered %v", granted, kept)
+		}
+		n.Close()
+	}
+}
