@@ -80,6 +80,7 @@ func TestManualFailoverPause(t *testing.T) {
 	c := proc.StartCluster(t, 3, 1)
 	old := owner(t, c, "foo")
 	heir := c.Replicas(old)[0]
+	old.Must("SET", "{foo}n", "0")
 	proc.WaitInStep(t, old, heir)
 	best := time.Hour
 	for range 3 {
