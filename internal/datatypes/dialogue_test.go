@@ -62,7 +62,11 @@ type world struct {
 
 func newWorld(t testing.TB) *world {
 	_, isBench := t.(*testing.B)
-	heap, err := mem.New(mem.Options{Poison: !isBench})
+	reserve := int64(64 << 20) // small: the race detector has half as much of its own for each world
+	if isBench {
+		reserve = 0
+	}
+	heap, err := mem.New(mem.Options{Poison: !isBench, Reserve: reserve})
 	if err != nil {
 		t.Fatal(err)
 	}
