@@ -119,19 +119,11 @@ func (b *Bus) Admin(cmd cluster.Command) (reply cluster.AdminReply, err error) {
 	return reply, err
 }
 
-// Errors of slot numbers.
-const errBadSlot = "ERR Invalid or out of range slot"
-
-func slotOf(arg []byte) (int, bool) {
-	n, ok := command.ParseInt(arg)
-	return int(n), ok && n >= 0 && n < store.Slots
-}
-
 // parseSlot reads a slot number; it replies with the error itself.
 func parseSlot(c *command.Ctx, arg []byte) (int, bool) {
-	n, ok := slotOf(arg)
+	n, ok := command.ParseSlot(arg)
 	if !ok {
-		c.Error(errBadSlot)
+		c.Error(command.ErrBadSlot)
 	}
 	return n, ok
 }
@@ -166,13 +158,13 @@ func addSlots(b *Bus, c *command.Ctx) {
 // what is wrong with that.
 func parseSlotRanges(args [][]byte) (slots []int, bad error) {
 	for i := 0; i < len(args); i += 2 {
-		first, ok1 := slotOf(args[i])
-		last, ok2 := slotOf(args[i+1])
+		first, ok1 := command.ParseSlot(args[i])
+		last, ok2 := command.ParseSlot(args[i+1])
 		switch {
 		case !ok1 || !ok2:
-			return slots, cluster.AdminError(errBadSlot)
+			return slots, cluster.AdminError(command.ErrBadSlot)
 		case first > last:
-			return slots, cluster.AdminError(fmt.Sprintf("ERR start slot number %d is greater than end slot number %d", first, last))
+			return slots, cluster.AdminError(command.SlotOrder(first, last))
 		}
 		for s := first; s <= last; s++ {
 			slots = append(slots, s)

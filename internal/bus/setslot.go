@@ -104,11 +104,11 @@ func (b *Bus) followSetSlot(c *command.Ctx) {
 // parseSetSlot reads CLUSTER SETSLOT slot action [node] and leaves the rest,
 // TIMEOUT ms or nothing; errText is the reply to a wrong form.
 func parseSetSlot(argv [][]byte) (cmd cluster.SetSlot, rest [][]byte, errText string) {
-	n, ok := command.ParseInt(argv[2])
-	if !ok || n < 0 || n >= cluster.SlotCount {
-		return cmd, nil, "ERR Invalid or out of range slot"
+	slot, ok := command.ParseSlot(argv[2])
+	if !ok {
+		return cmd, nil, command.ErrBadSlot
 	}
-	cmd.Slot = int(n)
+	cmd.Slot = slot
 	rest = argv[4:]
 	switch action := argv[3]; {
 	case command.Word(action, "stable"):

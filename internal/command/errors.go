@@ -21,6 +21,7 @@ const (
 	ErrInvalidDB     = "ERR invalid DB index"
 	ErrSameObject    = "ERR source and destination objects are the same"
 	ErrNoCluster     = "ERR This instance has cluster support disabled"
+	ErrBadSlot       = "ERR Invalid or out of range slot"
 	ErrCrossSlot     = "CROSSSLOT Keys in request don't hash to the same slot"
 	ErrUnblocked     = "UNBLOCKED client unblocked via CLIENT UNBLOCK"
 	ErrUnblockedRole = "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)"

@@ -47,26 +47,6 @@ func ParseNotify(s string) (uint32, error) {
 	return f, nil
 }
 
-// FormatNotify is the canonical text of event classes.
-func FormatNotify(f uint32) string {
-	var b strings.Builder
-	if f&notifyAll == notifyAll {
-		b.WriteByte('A')
-	} else {
-		for i, c := range notifyLetters {
-			if f&notifyAll&(1<<i) != 0 {
-				b.WriteRune(c)
-			}
-		}
-	}
-	for i, c := range notifyLetters {
-		if f&^notifyAll&(1<<i) != 0 {
-			b.WriteRune(c)
-		}
-	}
-	return b.String()
-}
-
 // SetNotify chooses which events are published.
 func (e *Engine) SetNotify(f uint32) {
 	e.notify.Store(f)

@@ -81,10 +81,6 @@ func (b *Builder) Build(v *Value, heap *mem.Heap, shard int) (err error) {
 	return err
 }
 
-// Type and Encoding tell what was built.
-func (b *Builder) Type() store.Type         { return b.typ }
-func (b *Builder) Encoding() store.Encoding { return b.enc }
-
 // Create puts the built value into db under a key that must not exist there, and
 // points o at it. The key's slot is locked, and is of the shard given to Build.
 func (b *Builder) Create(db *store.DB, slot uint16, hash uint64, key []byte, expireAtMs int64, second uint32, o *store.Obj) {

@@ -64,12 +64,6 @@ func NewReader(src io.Reader) *Reader {
 	return r
 }
 
-// Reset makes r read another file, keeping its buffers.
-func (r *Reader) Reset(src io.Reader) {
-	*r = Reader{AnyVersion: r.AnyVersion, s: r.s, keyName: r.keyName[:0], auxName: r.auxName[:0], value: Value{first: r.value.first[:0]}}
-	r.s.reset(src)
-}
-
 // Next moves to the next event. At the end it returns EventEnd, again and again.
 // Of a value that was not read to its end the rest is passed over. Errors are of
 // type *FormatError and final.
@@ -296,9 +290,6 @@ func (r *Reader) Aux() (name, value []byte) { return r.auxName, r.auxValue }
 
 // DB returns the database that keys belong to.
 func (r *Reader) DB() int { return r.key.DB }
-
-// Sizes returns the counts of EventSizes. They are hints and may be anything.
-func (r *Reader) Sizes() (keys, expiring uint64) { return r.keys, r.expiring }
 
 // Module names the module type whose data EventModuleAux passed over.
 func (r *Reader) Module() string { return moduleName(r.module) }

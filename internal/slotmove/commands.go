@@ -4,7 +4,6 @@ import (
 	"strconv"
 
 	"github.com/skeindb/skein/internal/command"
-	"github.com/skeindb/skein/internal/store"
 )
 
 const errOnlyPrimary = "ERR Slot migration can only be used on primary nodes."
@@ -198,10 +197,10 @@ func (m *Mover) cancelSlotMigrations(c *command.Ctx) {
 
 // flushSlot is CLUSTER FLUSHSLOT. Memory is freed at once in either form.
 func (m *Mover) flushSlot(c *command.Ctx) {
-	slot, ok := command.ParseInt(c.Arg(2))
+	slot, ok := command.ParseSlot(c.Arg(2))
 	switch {
-	case !ok || slot < 0 || slot >= store.Slots:
-		c.Error(errBadSlot)
+	case !ok:
+		c.Error(command.ErrBadSlot)
 		return
 	case len(c.Argv) > 4 || len(c.Argv) == 4 && !command.Word(c.Arg(3), "async") && !command.Word(c.Arg(3), "sync"):
 		c.Error(command.ErrSyntax)

@@ -1,13 +1,11 @@
 package slotmove
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 
 	"github.com/skeindb/skein/internal/command"
 	"github.com/skeindb/skein/internal/resp"
-	"github.com/skeindb/skein/internal/store"
 )
 
 // Kind is what a message says.
@@ -63,7 +61,6 @@ func isID(b []byte) bool {
 
 // Errors of arguments (cluster specification, appendix A 2 and 11.2).
 const (
-	errBadSlot     = "ERR Invalid or out of range slot"
 	errNoRanges    = "ERR No slot ranges specified"
 	errOverlap     = "ERR Slot ranges in migrations overlap"
 	errNodeName    = "ERR Invalid node name: "
@@ -82,22 +79,19 @@ func parseRanges(args [][]byte, s *Slots) (rest [][]byte, errText string) {
 		if len(args) < 2 {
 			return nil, command.ErrSyntax
 		}
-		var ends [2]int64
-		for i := range ends {
-			v, ok := command.ParseInt(args[i])
-			if !ok || v < 0 || v >= store.Slots {
-				return nil, errBadSlot
-			}
-			ends[i] = v
+		first, ok1 := command.ParseSlot(args[0])
+		last, ok2 := command.ParseSlot(args[1])
+		switch {
+		case !ok1 || !ok2:
+			return nil, command.ErrBadSlot
+		case first > last:
+			return nil, command.SlotOrder(first, last)
 		}
-		if ends[0] > ends[1] {
-			return nil, fmt.Sprintf("ERR start slot number %d is greater than end slot number %d", ends[0], ends[1])
-		}
-		for slot := ends[0]; slot <= ends[1]; slot++ {
-			if s.Has(int(slot)) {
+		for slot := first; slot <= last; slot++ {
+			if s.Has(slot) {
 				return nil, errOverlap
 			}
-			s.Add(int(slot))
+			s.Add(slot)
 		}
 		n++
 	}

@@ -7,7 +7,7 @@
 // reads no clock: times are arguments, Unix milliseconds. Only LockWorld waits by one.
 //
 // Read store.go (locks), record.go (one key), db.go (slots), expire.go,
-// scan.go, hidden.go, snapshot.go, lazyfree.go, touch.go.
+// scan.go, ttl.go, hidden.go, snapshot.go, reading.go, lazyfree.go, touch.go.
 //
 // # Locks
 //
@@ -182,13 +182,6 @@ type StripeSet [Stripes / 64]uint64
 func (s *StripeSet) AddAll() {
 	for w := range s {
 		s[w] = ^uint64(0)
-	}
-}
-
-// Join puts the locks of o into the set.
-func (s *StripeSet) Join(o *StripeSet) {
-	for w := range s {
-		s[w] |= o[w]
 	}
 }
 

@@ -33,7 +33,7 @@ func (db *DB) AverageTTL(nowMs int64, rnd uint64, world bool) int64 {
 					return
 				}
 				db.openRef(slot, ref, &o)
-				if left := o.ExpireAt() - nowMs; left > 0 && o.ExpireAt() != 0 {
+				if left := o.ExpireAt() - nowMs; left > 0 {
 					found++
 					sum += float64(left)
 				}

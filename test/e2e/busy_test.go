@@ -90,6 +90,9 @@ func TestBusyNode(t *testing.T) {
 	}
 	t.Logf("slot held %v, a command on it waited %v; %d commands on another slot, the slowest %v", took.Round(time.Millisecond),
 		waited.Round(time.Millisecond), served, worst.Round(time.Millisecond))
+	if m.stood(300 * time.Millisecond) {
+		t.Logf("the machine stood still for %v: that other slots were served in time is not proven", time.Duration(m.longest.Load()))
+	}
 	if took < length*8/10 || waited < took/2 {
 		t.Errorf("the slot was held for %v, and a command on it waited %v: nothing proven", took, waited)
 	}

@@ -74,15 +74,15 @@ func TestWokenPrimaryAcknowledgesNothing(t *testing.T) {
 	}
 }
 
-// During a manual failover clients wait for a moment only: one of three shows it, the
-// machine may be busy in the others.
+// During a manual failover clients wait for a moment only: two of three show it, the
+// machine may be busy in the other.
 func TestManualFailoverPause(t *testing.T) {
 	c := proc.StartCluster(t, 3, 1)
 	old := owner(t, c, "foo")
 	heir := c.Replicas(old)[0]
 	old.Must("SET", "{foo}n", "0")
 	proc.WaitInStep(t, old, heir)
-	best := time.Hour
+	var waits []time.Duration
 	for range 3 {
 		done := make(chan time.Duration)
 		stop := make(chan struct{})
@@ -131,12 +131,13 @@ func TestManualFailoverPause(t *testing.T) {
 		close(stop)
 		longest := <-done
 		t.Logf("roles exchanged after %v, longest wait of the writer %v", took.Round(time.Millisecond), longest.Round(time.Millisecond))
-		best = min(best, longest)
+		waits = append(waits, longest)
 		c.WaitHealthy(proc.Patience)
 		old, heir = heir, old
 		proc.WaitInStep(t, old, heir)
 	}
-	if limit := 200 * time.Millisecond; best > limit && !testing.Short() {
-		t.Errorf("a write waited %v during each manual failover, want at most %v", best, limit)
+	slices.Sort(waits)
+	if limit := 200 * time.Millisecond; waits[1] > limit && !testing.Short() {
+		t.Errorf("writes waited %v during manual failovers, want at most %v", waits, limit)
 	}
 }

@@ -208,18 +208,6 @@ func (c *Cluster) WaitHealthy(limit time.Duration) time.Duration {
 	return Wait(c.t, limit, "cluster in order", c.Healthy)
 }
 
-// ByID returns the node with an id.
-func (c *Cluster) ByID(id string) *Node {
-	c.t.Helper()
-	for _, n := range c.Nodes {
-		if n.Running() && n.Myself().ID == id {
-			return n
-		}
-	}
-	c.t.Fatalf("no running node with id %s", id)
-	return nil
-}
-
 // Primaries are the running nodes that are primaries by their own opinion.
 func (c *Cluster) Primaries() (nodes []*Node) {
 	c.t.Helper()

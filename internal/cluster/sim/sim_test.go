@@ -214,7 +214,11 @@ func TestCheckerNotices(t *testing.T) {
 			t.Fatalf("nobody was replaced")
 		}
 	}
-	late := func(w *World) int64 { return 3*second + int64(2*w.cfg.NodeTimeout)*ms + 1 }
+	servesLate := func(w *World, n *node) { // later than it may who was replaced
+		w.now += 3*second + int64(2*w.cfg.NodeTimeout)*ms + 1
+		w.checker.serving(n)
+	}
+	takeover := func(n *node) { n.admin(cluster.Failover{Mode: cluster.FailoverTakeover}) }
 	for _, tt := range []struct {
 		name, want string
 		do         func(w *World, n *node)
@@ -283,49 +287,41 @@ func TestCheckerNotices(t *testing.T) {
 			if w.err != nil {
 				t.Errorf("just after: %v", w.err)
 			}
-			w.now += late(w)
-			w.checker.serving(n)
+			servesLate(w, n)
 		}},
 		{"a primary serves on with a slot that its successor did not win", "", func(w *World, n *node) {
 			n.state.superseded, n.state.lost, n.state.successor = w.now, w.nodes[1].view.Mine, 99
-			w.now += late(w)
-			w.checker.serving(n)
+			servesLate(w, n)
 		}},
 		{"a primary serves long after two who hold their seats alone replaced it", "invariant 14", func(w *World, n *node) {
 			replace(w, n, w.nodes[1], w.nodes[2])
-			w.now += late(w)
-			w.checker.serving(n)
+			servesLate(w, n)
 		}},
 		{"a primary serves that was replaced by the votes of a seat held twice", "", func(w *World, n *node) {
-			w.nodes[4].admin(cluster.Failover{Mode: cluster.FailoverTakeover})
+			takeover(w.nodes[4])
 			replace(w, n, w.nodes[4], w.nodes[2])
-			w.now += late(w)
-			w.checker.serving(n)
+			servesLate(w, n)
 		}},
 		{"the same, and that was no majority", "invariant 14", func(w *World, n *node) {
-			w.nodes[4].admin(cluster.Failover{Mode: cluster.FailoverTakeover})
+			takeover(w.nodes[4])
 			replace(w, n, w.nodes[4])
-			w.now += late(w)
-			w.checker.serving(n)
+			servesLate(w, n)
 		}},
 		{"the same, and a majority held its seats alone", "invariant 14", func(w *World, n *node) {
-			w.nodes[4].admin(cluster.Failover{Mode: cluster.FailoverTakeover})
+			takeover(w.nodes[4])
 			replace(w, n, w.nodes[4], w.nodes[2], w.nodes[1])
-			w.now += late(w)
-			w.checker.serving(n)
+			servesLate(w, n)
 		}},
 		{"the same, and the other holder of the seat knew", "invariant 14", func(w *World, n *node) {
-			w.nodes[4].admin(cluster.Failover{Mode: cluster.FailoverTakeover})
+			takeover(w.nodes[4])
 			edit(w, w.nodes[1], func(v *cluster.View) { v.Mine = new(cluster.SlotSet) })
 			replace(w, n, w.nodes[4], w.nodes[2])
-			w.now += late(w)
-			w.checker.serving(n)
+			servesLate(w, n)
 		}},
 		{"the same, and one that it hears has known for long", "invariant 14", func(w *World, n *node) {
-			w.nodes[4].admin(cluster.Failover{Mode: cluster.FailoverTakeover})
+			takeover(w.nodes[4])
 			replace(w, n, w.nodes[4], w.nodes[2])
-			w.now += late(w)
-			w.checker.serving(n)
+			servesLate(w, n)
 			edit(w, w.nodes[2], func(v *cluster.View) {
 				owners := *v.Owners
 				for i, nv := range v.Nodes {
@@ -342,8 +338,7 @@ func TestCheckerNotices(t *testing.T) {
 			if w.err != nil {
 				t.Errorf("just after: %v", w.err)
 			}
-			w.now += late(w)
-			w.checker.serving(n)
+			servesLate(w, n)
 		}},
 		{"a replica without all data wins", "invariant 15", func(w *World, n *node) {
 			win(w, func(r *node, v *cluster.View) { r.repl.partial = true })
