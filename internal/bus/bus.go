@@ -5,7 +5,7 @@
 //
 // Every rule of the protocol is in cluster; none is here.
 //
-// Read bus.go, driver.go (the loop), link.go (connections), apply.go (views), carry.go (effects),
+// Read bus.go, driver.go (the loop), link.go (connections), apply.go (views), carry.go (effects), pause.go,
 // route.go (redirects), standback.go (a primary that lost data), divided.go (slots
 // at two nodes), talk.go (asking nodes as a client), then the CLUSTER commands:
 // commands.go, nodes.go, setslot.go, slotstats.go, take.go.
@@ -104,6 +104,7 @@ type Bus struct {
 	quit    chan struct{}
 	dead    chan struct{} // closed when the driver has ended, of itself if nodes.conf cannot be written
 	wg      sync.WaitGroup
+	pause   writePause
 	view    atomic.Pointer[cluster.View]
 	applied atomic.Pointer[cluster.View] // what commands see
 	links   linkTable

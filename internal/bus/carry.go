@@ -97,11 +97,9 @@ func (a *applier) carryOut(e cluster.Effect) {
 		b.opt.Repl.Follow(e.IP, int(e.Port), e.FullResync)
 		b.followed.Store(e.ID)
 	case cluster.PauseWrites:
-		left := int64(e.Until - b.now().Mono)
-		eng.Pause("failover", eng.Now()+left, false)
-		b.post(cluster.Done{ID: e.ID})
+		b.pauseWrites(e)
 	case cluster.ResumeWrites:
-		eng.Unpause("failover")
+		b.resumeWrites()
 	case cluster.DropSlotKeys:
 		for slot := range e.Slots.All() {
 			eng.DropShown(uint16(slot))

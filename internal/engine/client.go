@@ -2,6 +2,7 @@ package engine
 
 import (
 	"strings"
+	"time"
 
 	"github.com/skeindb/skein/internal/command"
 )
@@ -314,14 +315,21 @@ func clientPause(c *command.Ctx) {
 	case ms > (1<<63-1)-c.Now:
 		c.Error("ERR timeout is out of range")
 	default:
-		if !c.World {
-			s.e.Pause("client", c.Now+ms, all)
-		} else { // in a transaction
-			s.e.PauseLocked("client", c.Now+ms, all)
+		s.e.BeginPause("client", c.Now+ms, all)
+		if !c.World { // in a transaction nothing else runs
+			select {
+			case <-s.e.Running():
+			case <-time.After(pausePatience):
+			}
 		}
 		c.OK()
 	}
 }
+
+// pausePatience is how long CLIENT PAUSE waits for commands under way before it
+// answers. A slower one is as if it came at the same time: its client has no
+// answer yet.
+const pausePatience = 50 * time.Millisecond
 
 func clientUnpause(c *command.Ctx) {
 	SessionOf(c).e.Unpause("client")

@@ -239,15 +239,30 @@ func (p *pauseState) init() {
 
 // Pause holds back writes, or all commands, until the given time, for one
 // purpose ("client" for CLIENT PAUSE, "failover"). A longer pause of the same
-// purpose stays. When it returns no paused command is running any more.
+// purpose stays. It takes effect at once; when it returns no paused command is
+// running any more that began before. Not under slot locks, and it takes all of
+// them one by one: a slow command is waited for by nobody but the caller.
 func (e *Engine) Pause(purpose string, untilMs int64, all bool) {
-	e.Store.LockWorld()
-	e.PauseLocked(purpose, untilMs, all)
-	e.Store.UnlockWorld()
+	e.BeginPause(purpose, untilMs, all)
+	<-e.Running()
 }
 
-// PauseLocked is Pause for a caller that holds the world lock.
-func (e *Engine) PauseLocked(purpose string, untilMs int64, all bool) {
+// Running returns a channel that is closed when every command that runs now and
+// holds slot locks is over.
+func (e *Engine) Running() <-chan struct{} {
+	over := make(chan struct{})
+	go func() {
+		var every store.StripeSet
+		every.AddAll()
+		e.Store.Pass(&every)
+		close(over)
+	}()
+	return over
+}
+
+// BeginPause is Pause that does not wait for commands under way: a command looks
+// at the pause when it has its locks.
+func (e *Engine) BeginPause(purpose string, untilMs int64, all bool) {
 	p := &e.pause
 	p.mu.Lock()
 	if old, ok := p.until[purpose]; ok && old.untilMs > e.Now() {

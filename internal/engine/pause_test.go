@@ -3,6 +3,8 @@ package engine_test
 import (
 	"testing"
 	"time"
+
+	"github.com/skeindb/skein/internal/hashslot"
 )
 
 // countingLog counts what enters it.
@@ -49,4 +51,44 @@ func TestPauseKeepsTheLogStill(t *testing.T) {
 	if log.n != 2 {
 		t.Errorf("%d entries after the expiry cycle, want 2", log.n)
 	}
+}
+
+// A slow command, that holds its slot, keeps no pause from beginning. Writes to other
+// slots wait then, reads go on, and CLIENT PAUSE is answered. Pause itself returns when
+// the command is over.
+func TestPauseBesideSlowCommand(t *testing.T) {
+	l := newLab(t)
+	operator, reader, writer := l.dial(), l.dial(), l.dial()
+	slot := hashslot.Slot([]byte("held"))
+	l.Store.Lock(slot)
+	unlock := func() { l.Store.Unlock(slot) }
+	defer func() { unlock() }()
+	if got := operator.do("CLIENT PAUSE 100000 WRITE"); got != "+OK\r\n" {
+		t.Fatal(got)
+	}
+	writer.send("SET other 1")
+	for end := time.Now().Add(patience); l.Stats.Blocked() == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the write does not wait")
+		}
+	}
+	if got := reader.do("GET other"); got != "$-1\r\n" {
+		t.Errorf("a write has run during the pause: %q", got)
+	}
+	ended := make(chan struct{})
+	go func() {
+		l.Pause("failover", l.Now()+100_000, false)
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		t.Error("the pause is in force while a command runs that began before")
+	default:
+	}
+	unlock()
+	unlock = func() {}
+	<-ended
+	l.Unpause("failover")
+	l.Unpause("client")
+	writer.want("+OK")
 }

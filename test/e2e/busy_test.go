@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/skeindb/skein/test/proc"
+	"github.com/skeindb/skein/test/workload"
 )
 
 // One slot of a node is held for much longer than the node timeout by a
@@ -244,6 +245,76 @@ func TestFailoverBesideSlowCommand(t *testing.T) {
 	if v := old.Text("GET", "{c1}x"); v != "1" {
 		t.Errorf("{c1}x is %q", v)
 	}
+}
+
+// A pause of writes begins at once beside a slow command, and other slots are read
+// meanwhile. A manual failover waits for the command's end, but writers of other slots do
+// not all that time; nobody is suspected, and everything that was acknowledged is at
+// the new primary, what the slow transaction wrote too.
+func TestPauseBesideSlowCommand(t *testing.T) {
+	c := proc.FormShards(t, []int{0, 0, 1}, "--cluster-node-timeout", "1000", "--cluster-manual-failover-timeout", "60000")
+	old, next := c.Nodes[2], c.Nodes[3]
+	fillSlow(old)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	writers := workload.StartSure(ctx, c, 2, 20, "c1")
+	writers.Progress(t, 50, "at first")
+	var m machine
+	defer m.watch()()
+
+	write := holdSlot(t, old, 2*time.Second, []any{"SET", "{foo}written", "1"})
+	waitHeld(t, old, write)
+	began := time.Now()
+	old.Must("CLIENT", "PAUSE", "100000", "WRITE")
+	took := time.Since(began)
+	proc.Wait(t, proc.Patience, "writers wait", func() string { return want(old.Info("clients")["blocked_clients"], "2") })
+	began = time.Now()
+	old.Must("EXISTS", "{c1}nothing")
+	read := time.Since(began)
+	old.Must("CLIENT", "UNPAUSE")
+	if (took > 500*time.Millisecond || read > 500*time.Millisecond) && !m.stood(300*time.Millisecond) || write.over.Load() {
+		t.Errorf("CLIENT PAUSE took %v, a read after it %v, beside a command that is over: %v", took, read, write.over.Load())
+	}
+
+	next.Must("CLUSTER", "FAILOVER")
+	proc.Wait(t, proc.Patience, "the primary was asked", func() string {
+		if !strings.Contains(old.Log(), "manual failover: pausing writes") {
+			return "no"
+		}
+		return ""
+	})
+	writers.Progress(t, 50, "while the failover waits for the slow command")
+	if write.over.Load() {
+		t.Error("writers of other slots waited for the slow command")
+	}
+	worst := time.Duration(0)
+	for end := time.Now().Add(proc.Patience); !next.IsPrimary(); {
+		began := time.Now()
+		old.Do("GET", "{c1}nothing")
+		worst = max(worst, time.Since(began))
+		for _, n := range c.Nodes[:2] {
+			if text := n.Text("CLUSTER", "NODES"); strings.Contains(text, "fail") && !m.stood(300*time.Millisecond) {
+				t.Fatalf("%s suspects somebody:\n%s", n, text)
+			}
+		}
+		if time.Now().After(end) {
+			t.Fatal("no failover")
+		}
+	}
+	if !write.over.Load() {
+		t.Error("the failover did not wait for the slow command")
+	}
+	<-write.took
+	if worst > time.Second && !m.stood(300*time.Millisecond) {
+		t.Errorf("a read of another slot took %v", worst)
+	}
+	writers.Progress(t, 50, "after the failover")
+	stop()
+	t.Log(writers.Check(t, c))
+	if v := next.Text("GET", "{foo}written"); write.err == nil && v != "1" {
+		t.Errorf("the new primary has %q of what the slow transaction wrote", v)
+	}
+	t.Logf("CLIENT PAUSE took %v, a read after it %v, the slowest during the failover %v; the transaction: %v", took, read, worst, write.err)
 }
 
 // waitHeld returns when the slot is held: a command on it waits.
