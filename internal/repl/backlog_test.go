@@ -97,6 +97,28 @@ func TestLogCutsOffAReaderBeyondTheLimit(t *testing.T) {
 	}
 }
 
+// A replica of a node that is promoted must hear nothing of the new history under the
+// old name, whatever comes between the fork and the end of its connection.
+func TestForkEndsReaders(t *testing.T) {
+	l := newLog()
+	l.adopt(idA, 1000, 0, 16<<10)
+	l.follow(16 << 10)
+	l.AppendRaw(0, []byte("old history"))
+	r := l.attach(1000)
+	p, ok := l.next(r, 0)
+	if !ok || string(p) != "old history" {
+		t.Fatalf("next = %q, %v", p, ok)
+	}
+	l.fork(16 << 10)
+	l.AppendControl(pingCommand)
+	if p, ok := l.next(r, len(p)); ok {
+		t.Errorf("a reader of the old history is served %q of the new", p)
+	}
+	if d, _, _ := l.tryContinue(idA, 1000+int64(len(p))+1); d != Continue {
+		t.Errorf("who has all of the old history cannot continue: %v", d)
+	}
+}
+
 func TestAppendDoesNotAllocate(t *testing.T) {
 	l := newLog()
 	l.begin(1 << 20)

@@ -230,10 +230,13 @@ func (l *Log) end() {
 }
 
 // fork begins a history of its own that continues the present one: promotion.
-// A data set that is not whole continues nothing.
+// A data set that is not whole continues nothing. Who read the old history hears
+// nothing of the new one, not so much as a PING: a replica would count it as part
+// of the old, and be ahead of it.
 func (l *Log) fork(size int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.lose()
 	if l.whole && l.back.Active() {
 		l.id2, l.second = l.id, l.off+1
 	} else {
@@ -280,10 +283,15 @@ func (l *Log) clear() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.back.Stop()
+	l.lose()
+	l.id, l.id2, l.second, l.off, l.db, l.whole, l.synced = newID(), noID, -1, 0, -1, false, false
+}
+
+// lose ends what all readers have; mu is held.
+func (l *Log) lose() {
 	for _, r := range l.readers {
 		r.lost = true
 	}
-	l.id, l.id2, l.second, l.off, l.db, l.whole, l.synced = newID(), noID, -1, 0, -1, false, false
 }
 
 // adopt takes the history of a snapshot that was loaded.

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"testing"
 
@@ -102,39 +101,5 @@ func compareReplica(t *testing.T, primary, replica *proc.Node) {
 		}
 		return want(r["slave_repl_offset"], primary.Info("replication")["master_repl_offset"])
 	})
-	for db := range 6 {
-		p, r := describeKeys(primary, db), describeKeys(replica, db)
-		for k, v := range p {
-			if r[k] != v {
-				t.Errorf("db %d, key %s: %s has %q, %s has %q", db, k, primary, v, replica, r[k])
-			}
-		}
-		for k, v := range r {
-			if _, ok := p[k]; !ok {
-				t.Errorf("db %d, key %s: only %s has it: %q", db, k, replica, v)
-			}
-		}
-	}
-}
-
-// describeKeys returns type, expiry and value of each key of a database. Scores
-// are compared to 14 digits: distances that GEORADIUS stores are computed on each
-// server, and the sine of one C library differs from another's in the last bit.
-func describeKeys(n *proc.Node, db int) map[string]string {
-	ctx := context.Background()
-	c := n.NewClient(db)
-	keys := map[string]string{}
-	for _, k := range c.Keys(ctx, "*").Val() {
-		kind := c.Type(ctx, k).Val()
-		text := fmt.Sprint(kind, " ", c.Do(ctx, "PEXPIRETIME", k).Val())
-		if kind != "zset" {
-			keys[k] = fmt.Sprint(text, " ", c.Do(ctx, "DEBUG", "DIGEST-VALUE", k).Val())
-			continue
-		}
-		for _, z := range c.ZRangeWithScores(ctx, k, 0, -1).Val() {
-			text += fmt.Sprintf(" %v %.14g", z.Member, z.Score)
-		}
-		keys[k] = text
-	}
-	return keys
+	proc.CompareKeys(t, 6, primary, replica)
 }

@@ -221,7 +221,7 @@ func TestMixedIdentity(t *testing.T) {
 		}
 
 		for i, s := range r.shards {
-			failoverBy(t, s[1], s[0])
+			failoverBy(t, s[1], s[0], r.nodes()...)
 			r.shards[i] = []*proc.Node{s[1], s[0]}
 		}
 		c.WaitHealthy(proc.Patience)

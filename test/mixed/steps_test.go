@@ -38,9 +38,23 @@ func inStep(t *testing.T, primary, replica *proc.Node) {
 	proc.WaitInStep(t, primary, replica)
 }
 
-// failoverBy makes a replica take over from its primary in agreement with it.
-func failoverBy(t *testing.T, replica, primary *proc.Node) {
+// failoverBy makes a replica take over from its primary in agreement with it. The
+// voters, of whom the primary is one, have heard who replicates whom: one who has not
+// refuses its vote.
+func failoverBy(t *testing.T, replica, primary *proc.Node, others ...*proc.Node) {
 	t.Helper()
+	id, pid := replica.Text("CLUSTER", "MYID"), primary.Text("CLUSTER", "MYID")
+	for _, n := range append(others, primary) {
+		proc.Wait(t, proc.Patience, fmt.Sprintf("%s to know %s as replica of %s", n, replica, primary), func() string {
+			peers, err := n.Peers()
+			for _, p := range peers {
+				if p.ID == id && p.Primary == pid {
+					return ""
+				}
+			}
+			return fmt.Sprint(peers, err)
+		})
+	}
 	replica.Must("CLUSTER", "FAILOVER")
 	exchanged(t, replica, primary)
 }

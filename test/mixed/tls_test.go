@@ -80,8 +80,8 @@ func TestMixedTLS(t *testing.T) {
 		nodes[1].WaitSet("foo", "2")
 		inStep(t, nodes[0], nodes[3])
 		inStep(t, nodes[1], nodes[2])
-		failoverBy(t, nodes[3], nodes[0])
-		failoverBy(t, nodes[2], nodes[1])
+		failoverBy(t, nodes[3], nodes[0], nodes[1])
+		failoverBy(t, nodes[2], nodes[1], nodes[3])
 
 		meet := cluster.Encode(nil, &cluster.Message{Type: cluster.TypeMeet, Sender: forged.ID("f"), Port: 1, BusPort: 2, Flags: cluster.FlagPrimary})
 		for i, n := range nodes {

@@ -96,13 +96,15 @@ func (m *Mix) Await(calls int64) {
 	})
 }
 
-// Stop ends the writing, and waits until what it left to expire has done so. What
+// Stop ends the writing, and waits until what it left to expire has done so; a key
+// that is asked for when its time is over is deleted then, in all servers. What
 // servers compute differently in the last bit, distances, is deleted.
 func (m *Mix) Stop() {
 	m.t.Helper()
 	m.stop()
 	for _, c := range m.talks {
 		c.Send("DEL gr3 gs2")
+		c.Send("EXISTS st5")
 	}
 	args := []any{"EXISTS"}
 	for i := range mixKeys {
