@@ -55,6 +55,7 @@ func (ob *Observer) server(t *text, _ bool) {
 	t.line("lru_clock", now.Unix()&(1<<24-1))
 	t.line("executable", exe)
 	t.line("config_file", c.File)
+	t.line("availability_zone", c.AvailabilityZone.Get())
 	t.line("io_threads_active", 0)
 	n := 0
 	listener := func(kind, bind string, port int64) {

@@ -112,6 +112,10 @@ func (s *Server) followConfig() {
 		return nil
 	}, "notify-keyspace-events")
 	follow(func() error {
+		s.engine.SetTrackingMaxKeys(c.TrackingTableMaxKeys.Get())
+		return nil
+	}, "tracking-table-max-keys")
+	follow(func() error {
 		var l netio.Limits
 		for class, of := range map[engine.Class]int{engine.ClassNormal: config.ClassNormal, engine.ClassReplica: config.ClassReplica, engine.ClassPubSub: config.ClassPubsub} {
 			from := c.ClientOutputBufferLimit.Get()[of]
