@@ -110,8 +110,12 @@ func (e *Engine) remember(id int64, key []byte) {
 	}
 	sh.mu.Unlock()
 	if !known {
-		if limit := t.maxKeys.Load(); t.keys.Add(1) > limit && limit > 0 {
-			e.forgetOne(key)
+		limit := t.maxKeys.Load()
+		over := t.keys.Add(1) - limit
+		for range min(over, 2) { // two, to come down to a bound that has become smaller
+			if limit > 0 {
+				e.forgetOne(key)
+			}
 		}
 	}
 }

@@ -142,6 +142,18 @@ func TestTrackingTableIsBounded(t *testing.T) {
 	if _, keys, items, _ := l.TrackingCounts(); keys != 10 || items != 10 {
 		t.Errorf("%d keys, %d items", keys, items)
 	}
+	l.SetTrackingMaxKeys(4)
+	for i := range 6 {
+		c.is(fmt.Sprintf("GET more%d", i), "_")
+		for range 2 {
+			if got := c.reply(); !strings.HasPrefix(got, ">2\r\n$10\r\ninvalidate\r\n") {
+				t.Errorf("got %q", got)
+			}
+		}
+	}
+	if _, keys, items, _ := l.TrackingCounts(); keys != 4 || items != 4 {
+		t.Errorf("with a smaller bound %d keys, %d items", keys, items)
+	}
 }
 
 // A cache that takes every reply and drops what is invalidated never keeps an
