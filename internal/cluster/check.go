@@ -48,6 +48,13 @@ func (m *Machine) CheckInvariants() error {
 			ends++
 		}
 	}
+	for _, places := range m.found {
+		for _, n := range places {
+			if n != nil && n.gone {
+				return fmt.Errorf("cluster: %v is found, but deleted", n.id)
+			}
+		}
+	}
 	for id, l := range m.links {
 		if l.id != id || l.closed {
 			return fmt.Errorf("cluster: link %d is closed or misfiled", id)
@@ -96,10 +103,17 @@ func (m *Machine) checkSlotTable() error {
 	if assigned != m.assigned {
 		return fmt.Errorf("cluster: %d slots assigned, counted %d", assigned, m.assigned)
 	}
+	seats := 0
 	for _, n := range m.nodes {
+		if n.slotCount > 0 {
+			seats++
+		}
 		if slots := counts[n.idx]; n.slotCount != slots || n.slots.Len() != slots {
 			return fmt.Errorf("cluster: node %v has count %d, set %d, table %d slots", n.id, n.slotCount, n.slots.Len(), slots)
 		}
+	}
+	if seats != m.seats {
+		return fmt.Errorf("cluster: %d nodes have slots, counted %d", seats, m.seats)
 	}
 	return nil
 }
@@ -135,6 +149,9 @@ func (m *Machine) checkNode(n *node) error {
 		if i > 0 && !n.replicas[i-1].id.Less(r.id) {
 			return fmt.Errorf("cluster: replicas of %v are out of order", n.id)
 		}
+	}
+	if len(n.reports) != int(n.accusers) {
+		return fmt.Errorf("cluster: %v has %d reports, counted %d", n.id, len(n.reports), n.accusers)
 	}
 	for _, r := range n.reports {
 		if r.from.gone {

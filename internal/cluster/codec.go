@@ -122,7 +122,7 @@ func Encode(dst []byte, m *Message) []byte {
 		dst = be16(dst, uint16(m.Type)|lightBit)
 		dst = append(dst, 0, 0)
 	} else {
-		dst = slices.Grow(dst, headerLen+len(m.Gossip)*gossipLen+extHeaderLen+IDLen)[:start+headerLen]
+		dst = slices.Grow(dst, EncodedLen(m))[:start+headerLen]
 		encodeHeader((*[headerLen]byte)(dst[start:]), m)
 	}
 	switch m.Type {
@@ -278,7 +278,7 @@ func Decode(frame []byte) (*Message, error) {
 // spares most of the allocation and lets receivers compare sets by pointer. The
 // zero value is ready. Not for concurrent use.
 type Decoder struct {
-	ips  memo[string]
+	ips  memo[ipText]
 	sets memo[*SlotSet] // the last set of each sender
 }
 
@@ -522,35 +522,49 @@ func extText(to *string, kind uint16, data []byte) error {
 // of it, whatever it holds.
 func (d *Decoder) ip(b []byte) string {
 	b = b[:ipLen-1]
-	head := binary.LittleEndian.Uint64(b) ^ binary.LittleEndian.Uint64(b[8:])*31
-	if i := bytes.IndexByte(b, 0); i >= 0 {
-		b = b[:i]
-	}
-	if len(b) == 0 {
+	if b[0] == 0 {
 		return ""
 	}
-	places := d.ips.places(head ^ uint64(len(b)))
+	head := [2]uint64{binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])}
+	places := d.ips.places(head[0] ^ head[1]*31)
 	for i := range places {
-		if places[i] == string(b) {
-			return places[i]
+		if p := &places[i]; p.head == head && (len(p.text) < len(head)*8 || p.is(b)) {
+			return p.text
 		}
 	}
 	d.ips.missed()
-	places[1], places[0] = places[0], string(b)
-	return places[0]
+	text := b
+	if i := bytes.IndexByte(b, 0); i >= 0 {
+		text = b[:i]
+	}
+	places[1], places[0] = places[0], ipText{head, string(text)}
+	return places[0].text
+}
+
+// An ipText is an address and the bytes that it begins with on the wire. If it is
+// shorter than those it ends within them, so that they tell all.
+type ipText struct {
+	head [2]uint64
+	text string
+}
+
+// is tells whether the address in b, which may fill it, is this one.
+func (t *ipText) is(b []byte) bool {
+	n := len(t.text)
+	return string(b[:n]) == t.text && (n == len(b) || b[n] == 0)
 }
 
 // slots reads a bitmap, nil if it is empty.
 func (d *Decoder) slots(node NodeID, b []byte) *SlotSet {
 	set := (*SlotSet)(b)
-	if *set == noSlots {
-		return nil
-	}
 	places := d.sets.places(binary.LittleEndian.Uint64(node[:]))
 	for i := range places {
 		if places[i] != nil && *places[i] == *set {
 			return places[i]
 		}
+	}
+	if *set == noSlots {
+		return nil
 	}
 	d.sets.missed()
 	own := *set

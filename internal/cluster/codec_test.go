@@ -163,6 +163,9 @@ func TestEncodeLengths(t *testing.T) {
 		if len(b) != tt.want {
 			t.Errorf("%v light=%v: %d bytes, want %d", tt.m.Type, tt.m.Light, len(b), tt.want)
 		}
+		if n := EncodedLen(&tt.m); n != tt.want {
+			t.Errorf("EncodedLen of %v light=%v: %d, want %d", tt.m.Type, tt.m.Light, n, tt.want)
+		}
 		back, err := Decode(b)
 		if err != nil || !reflect.DeepEqual(back, &tt.m) {
 			t.Errorf("%v light=%v: Decode = %+v, %v", tt.m.Type, tt.m.Light, back, err)
@@ -354,6 +357,9 @@ func TestCodecRoundTrip(t *testing.T) {
 	for range 3000 {
 		m := randomMessage(r)
 		b := Encode(nil, m)
+		if n := EncodedLen(m); n != len(b) {
+			t.Fatalf("EncodedLen = %d, want %d: %+v", n, len(b), m)
+		}
 		for _, decode := range []func([]byte) (*Message, error){Decode, d.Decode} {
 			back, err := decode(b)
 			if err != nil || !sameMessage(m, back) {

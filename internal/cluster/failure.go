@@ -11,16 +11,21 @@ func (n *node) addReport(from *node, now Millis) bool {
 		}
 	}
 	n.reports = append(n.reports, report{from, now})
+	n.accusers++
 	return true
 }
 
 // dropReport removes from's report about n, and tells whether there was one.
 func (n *node) dropReport(from *node) bool {
+	if n.accusers == 0 {
+		return false
+	}
 	i := slices.IndexFunc(n.reports, func(r report) bool { return r.from == from })
 	if i < 0 {
 		return false
 	}
 	n.reports = slices.Delete(n.reports, i, i+1)
+	n.accusers--
 	return true
 }
 
@@ -30,6 +35,7 @@ func (m *Machine) expireReports(n *node) {
 	n.reports = slices.DeleteFunc(n.reports, func(r report) bool {
 		return m.since(r.at) > limit || !r.from.votingPrimary()
 	})
+	n.accusers = uint16(len(n.reports))
 }
 
 // countVoters brings the size of the cluster up to date. A replica that still
@@ -37,14 +43,8 @@ func (m *Machine) expireReports(n *node) {
 // not counted, the quorum would dip, and two candidates of one epoch could both
 // find a majority.
 func (m *Machine) countVoters() {
-	size := 0
-	for _, n := range m.nodes {
-		if n.slotCount > 0 {
-			size++
-		}
-	}
-	if m.size != size {
-		m.size = size
+	if m.size != m.seats {
+		m.size = m.seats
 		m.viewChanged = true
 	}
 }

@@ -31,6 +31,51 @@ func FrameLen(b []byte) (int, error) {
 	return int(total), nil
 }
 
+// EncodedLen is the number of bytes that Encode makes of m.
+func EncodedLen(m *Message) int {
+	n := headerLen
+	if m.Light {
+		n = lightLen
+	}
+	switch m.Type {
+	case TypePing, TypePong, TypeMeet:
+		n += len(m.Gossip) * gossipLen
+		if m.MFlags&MFlagExtData != 0 {
+			n += m.Ext.encodedLen()
+		}
+	case TypeFail:
+		n += IDLen
+	case TypePublish, TypePublishShard:
+		n += publishHeader + len(m.Pub.Channel) + len(m.Pub.Payload)
+	case TypeUpdate:
+		n += updateLen
+	case TypeModule:
+		n += moduleHeader + len(m.Module.Payload)
+	}
+	return n
+}
+
+func (e *Extensions) encodedLen() int {
+	n := len(e.Forgotten) * (extHeaderLen + IDLen + 8)
+	for _, s := range [...]string{e.Hostname, e.Nodename, e.ClientIPv4, e.ClientIPv6, e.Zone} {
+		if s != "" {
+			n += extHeaderLen + (len(s)+1+7)&^7
+		}
+	}
+	for _, p := range [...]uint16{e.ClientPort, e.ClientTLSPort} {
+		if p != 0 {
+			n += extHeaderLen + 8
+		}
+	}
+	if !e.ShardID.IsZero() {
+		n += extHeaderLen + IDLen
+	}
+	if len(e.Secret) == IDLen {
+		n += extHeaderLen + IDLen
+	}
+	return n
+}
+
 // A Framer cuts the byte stream of one link into messages. Its buffer grows
 // with the data that arrived, not with the length a peer announced, and goes
 // back to a small one after a large message. The zero value is ready; one

@@ -115,10 +115,11 @@ func (m *Machine) takeGossip(sender *node, msg *Message) {
 		known = append(known, n)
 	}
 	m.gossiped = known
+	deletions := m.deletions
 	for i := range msg.Gossip {
 		g := &msg.Gossip[i]
 		n := known[i]
-		if n == nil || n.gone { // unless an entry before this one was about it, too
+		if n == nil || deletions != m.deletions { // unless an entry before this one was about it, too
 			n = m.find(&g.Node)
 		}
 		switch {
@@ -143,10 +144,10 @@ func (m *Machine) heardOf(n, sender *node, g *GossipEntry) {
 	case !failing && n.dropReport(sender):
 		m.eventX(Event{Level: LevelDebug, What: "reported back online", Other: sender.id, Slot: -1}, n)
 	}
-	if !failing && n.pingSent == 0 && len(n.reports) > 0 {
+	if !failing && n.pingSent == 0 && n.accusers > 0 {
 		m.expireReports(n)
 	}
-	if !failing && n.pingSent == 0 && len(n.reports) == 0 {
+	if !failing && n.pingSent == 0 && n.accusers == 0 {
 		p := Millis(g.PongRecvSec)*1000 - m.now.Wall + m.now.Mono // on our clock
 		if p <= m.now.Mono+gossipFutureSlack && p > n.pongRecv {
 			n.pongRecv = p

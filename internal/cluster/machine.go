@@ -20,8 +20,9 @@ type Machine struct {
 	self       *node
 	nodes      []*node // the table, in order of arrival: everything that leaves follows it
 	byID       map[NodeID]*node
-	found      []*node // answers most of find: 4 places or more a node, a power of two of them
-	foundShift uint    // 64 less the bits of a place in it
+	found      [][2]*node // answers most of find: 2 pairs or more a node, a power of two of them
+	deletions  uint       // counts nodes deleted
+	foundShift uint       // 64 less the bits of a place in it
 
 	byIdx          []*node
 	freeIdx        []uint16
@@ -29,6 +30,7 @@ type Machine struct {
 	notClaimed     SlotSet            // the owner no longer claims the slot (7.4 rule 3)
 	unclaimedSlots int                // how many those are
 	assigned       int                // slots with an owner
+	seats          int                // nodes with slots
 	oddSlots       bool               // ADDSLOTS was used on a replica, which nothing forbids
 	migrating      map[uint16]*node   // self's slot -> target
 	divided        map[uint16]*node   // self's slot -> who may have keys of it (divided.go)
@@ -39,7 +41,7 @@ type Machine struct {
 	importing      map[uint16]*node   // slot -> source
 
 	links     map[LinkID]*link
-	linkFound []*link // answers most of link: as many places as found
+	linkFound [][2]*link // answers most of link: as many places as found
 	lastLink  LinkID
 
 	currentEpoch  uint64

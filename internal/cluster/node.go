@@ -11,18 +11,18 @@ type node struct {
 	// Each group is a line of cache, and so is what every tick and every gossip entry
 	// looks at: with thousands of nodes each line is from memory.
 	id       NodeID
-	idx      uint16 // names the node in Machine.owners; reused after deletion
 	flags    Flags
+	accusers uint16 // len(reports)
 	mark     uint32 // scratch of gossip filling
 	pingSent Millis
 	pongRecv Millis
 
-	out       *link
-	addr      Addr
-	reports   []report
-	slotCount int
+	out     *link
+	in      *link
+	addr    Addr
+	reports []report
 
-	in           *link
+	slotCount    int
 	dataRecv     Millis
 	created      Millis
 	meetSent     Millis
@@ -34,6 +34,7 @@ type node struct {
 	gone        bool   // deleted from the table
 	hearsay     bool   // known from gossip only (clusterid.go)
 	shared      bool   // slots came from outside or went there: to be copied before a change
+	idx         uint16 // names the node in Machine.owners; reused after deletion
 	configEpoch uint64 // own, also for a replica: see Machine.epochOf
 	clusterID   uint64 // as it told last
 	offset      uint64
@@ -177,15 +178,22 @@ func compareID(a, b *node) int {
 
 // find is byID[*id], mostly without the cost of hashing 40 bytes.
 func (m *Machine) find(id *NodeID) *node {
-	place := &m.found[binary.LittleEndian.Uint64(id[:])*0x9E3779B97F4A7C15>>m.foundShift]
-	if n := *place; n != nil && n.id.Same(id) && !n.gone {
-		return n
+	places := m.foundPlaces(id)
+	for _, n := range places {
+		if n != nil && n.id.Same(id) {
+			return n
+		}
 	}
 	n := m.byID[*id]
 	if n != nil {
-		*place = n
+		places[1], places[0] = places[0], n
 	}
 	return n
+}
+
+// foundPlaces is where find looks for an id. No node that was deleted is there.
+func (m *Machine) foundPlaces(id *NodeID) *[2]*node {
+	return &m.found[binary.LittleEndian.Uint64(id[:])*0x9E3779B97F4A7C15>>m.foundShift]
 }
 
 // addNode puts a new node into the table.
@@ -204,10 +212,10 @@ func (m *Machine) addNode(id NodeID, flags Flags) *node {
 	}
 	m.nodes = append(m.nodes, n)
 	m.byID[id] = n
-	if 4*len(m.nodes) > len(m.found) {
-		m.found = make([]*node, max(2*len(m.found), 64))
+	if 2*len(m.nodes) > len(m.found) {
+		m.found = make([][2]*node, max(2*len(m.found), 32))
 		m.foundShift = 64 - uint(bits.TrailingZeros(uint(len(m.found))))
-		m.linkFound = make([]*link, len(m.found))
+		m.linkFound = make([][2]*link, len(m.found))
 	}
 	m.tableChanged, m.viewChanged = true, true
 	return n
@@ -264,6 +272,12 @@ func (m *Machine) deleteNode(n *node) {
 	m.byIdx[n.idx] = nil
 	m.freeIdx = append(m.freeIdx, n.idx)
 	n.gone = true
+	m.deletions++
+	for places, i := m.foundPlaces(&n.id), 0; i < len(places); i++ {
+		if places[i] == n {
+			places[i] = nil
+		}
+	}
 	m.tableChanged, m.viewChanged = true, true
 }
 
@@ -312,13 +326,15 @@ func (m *Machine) outdate(n *node) {
 
 // link is links[id], mostly without a search.
 func (m *Machine) link(id LinkID) *link {
-	place := &m.linkFound[uint64(id)*0x9E3779B97F4A7C15>>m.foundShift]
-	if l := *place; l != nil && l.id == id && !l.closed {
-		return l
+	places := &m.linkFound[uint64(id)*0x9E3779B97F4A7C15>>m.foundShift]
+	for _, l := range places {
+		if l != nil && l.id == id && !l.closed {
+			return l
+		}
 	}
 	l := m.links[id]
 	if l != nil {
-		*place = l
+		places[1], places[0] = places[0], l
 	}
 	return l
 }

@@ -17,6 +17,7 @@ type Pool struct {
 const (
 	maxSpare          = 64
 	maxSpareNodeViews = 4096
+	maxSpareConfNodes = 1 << 17 // 40 MB
 )
 
 // FreeMessages says that all messages handed out so far are over.
@@ -24,7 +25,7 @@ func (p *Pool) FreeMessages() { p.used = 0 }
 
 // FreeConf gives back what a Ready said to save.
 func (p *Pool) FreeConf(c *NodesConf) {
-	if len(p.confs) < maxSpare {
+	if len(p.confs)*cap(c.Nodes) < maxSpareConfNodes {
 		p.confs = append(p.confs, c)
 	}
 }

@@ -22,8 +22,8 @@ func (m *Machine) bindSlot(slot int, n *node) {
 	}
 	n.ownSlots().Add(slot)
 	n.slotCount++
-	if n.slotCount == 1 && m.anyReplica() {
-		n.flags |= FlagMigrateTo // 4.1.4
+	if n.slotCount == 1 {
+		m.gotSeat(n)
 	}
 	m.slotsChanged(n)
 }
@@ -53,10 +53,18 @@ func (m *Machine) bindFree(set *SlotSet, n *node) {
 		}
 	}
 	m.assigned += n.slotCount - before
-	if before == 0 && n.slotCount > 0 && m.anyReplica() {
-		n.flags |= FlagMigrateTo // 4.1.4
+	if before == 0 && n.slotCount > 0 {
+		m.gotSeat(n)
 	}
 	m.slotsChanged(n)
+}
+
+// gotSeat notes that n owns its first slot.
+func (m *Machine) gotSeat(n *node) {
+	m.seats++
+	if m.anyReplica() {
+		n.flags |= FlagMigrateTo // 4.1.4
+	}
 }
 
 // unbind leaves a slot without owner.
@@ -78,6 +86,7 @@ func (m *Machine) unbind(slot int) {
 	n.slotCount--
 	if n.slotCount == 0 {
 		n.slots, n.shared = nil, false
+		m.seats--
 	}
 	m.slotsChanged(n)
 }

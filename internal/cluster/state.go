@@ -55,7 +55,7 @@ func (m *Machine) evaluate() {
 	m.countVoters()
 	reachable, heard := 0, 0
 	for _, n := range m.nodes {
-		if n.slotCount > 0 && m.cfg.RequireFullCoverage && n.isFail() {
+		if n.isFail() && n.slotCount > 0 && m.cfg.RequireFullCoverage {
 			state, reason = StateFail, "an owner of slots failed"
 		}
 		if n.votingPrimary() {
