@@ -26,17 +26,18 @@ type vote struct {
 
 // checkState is what the checker remembers about one process.
 type checkState struct {
-	lastClaim  claims                  // what each primary last said it owns
-	superseded int64                   // when another was elected in its place, 0 = not
-	lost       *cluster.SlotSet        // the slots of its that the other won
-	successor  uint64                  // with this epoch
-	divided    bool                    // the other won by votes of seats held twice
-	untold     int64                   // when it last heard nobody who knew of that
-	seizedFrom *node                   // whose seat it has without a majority's consent
-	okSince    int64                   // when its cluster state became ok
-	running    int64                   // since when it runs without long pause
-	fresh      map[cluster.NodeID]bool // who sent something since then; nil once a majority did
-	ownEpoch   uint64                  // of its last time as a primary
+	lastClaim  claims           // what each primary last said it owns
+	superseded int64            // when another was elected in its place, 0 = not
+	lost       *cluster.SlotSet // the slots of its that the other won
+	successor  uint64           // with this epoch
+	divided    bool             // the other won by votes of seats held twice
+	untold     int64            // when it last heard nobody who knew of that
+	seizedFrom *node            // whose seat it has without a majority's consent
+	okSince    int64            // when its cluster state became ok
+	running    int64            // since when it runs without long pause
+	fresh      *numbers         // who sent something since then; nil once a majority did
+	ownEpoch   uint64           // of its last time as a primary
+	moved      bool             // slots moved since whole
 	known      evidence
 }
 
@@ -59,7 +60,7 @@ func (s *checkState) restart(now int64) {
 // about the cluster of now.
 func (s *checkState) awake(now int64) {
 	s.running = now
-	s.fresh = map[cluster.NodeID]bool{}
+	s.fresh = new(numbers)
 }
 
 // heard notes claims before the machine sees them.
@@ -92,7 +93,7 @@ func (c *checker) started(n *node, conf *cluster.NodesConf) {
 	}
 }
 
-// sending checks a message before it is on the wire: one vote an epoch (1), and
+// sending checks a message before it is on the wire, to a node named for votes only: one vote an epoch (1), and
 // nothing that would not survive losing power (2, 10).
 func (c *checker) sending(n, to *node, m *cluster.Message) {
 	w, disk := c.w, n.disk.synced
@@ -197,7 +198,7 @@ func (c *checker) viewChanged(n *node, old *cluster.View) {
 	}
 	if v.Owners != old.Owners {
 		c.rebound(n, old, v)
-		c.whole(n)
+		n.state.moved = true
 	}
 }
 
@@ -293,7 +294,7 @@ func (c *checker) serving(n *node) {
 	if s.fresh != nil && v.State == cluster.StateOK && !v.Mine.Empty() {
 		votes := 1
 		for _, nv := range v.Nodes {
-			if nv.Flags.Has(cluster.FlagPrimary) && !nv.Slots.Empty() && s.fresh[nv.ID] {
+			if nv.Flags.Has(cluster.FlagPrimary) && !nv.Slots.Empty() && s.fresh.has(c.w.ids.of(&nv.ID)) {
 				votes++
 			}
 		}
@@ -415,8 +416,10 @@ func (c *checker) illegal(n *node, slot int, old, v *cluster.View, from, to *clu
 	return fmt.Sprintf("epoch %d against %d", to.ConfigEpoch, from.ConfigEpoch)
 }
 
-// whole walks the machine's state (3, 6 to 9 locally).
+// whole walks the machine's state (3, 6 to 9 locally): at the tick after slots
+// moved, for what is wrong then does not right itself, and by chance.
 func (c *checker) whole(n *node) {
+	n.state.moved = false
 	if !n.up {
 		return
 	}

@@ -56,13 +56,23 @@ func (e *evidence) withdrew(known *ids, v *cluster.View, m *cluster.Message) {
 	if !e.reports.some(by) {
 		return
 	}
-	if nv := v.Node(m.Sender); !m.ReplicaOf.IsZero() && nv != nil && nv.Flags.Has(cluster.FlagPrimary) {
-		return
-	}
+	old := !m.ReplicaOf.IsZero() // perhaps, to be looked up if it matters
 	for i := range m.Gossip {
-		if g := &m.Gossip[i]; !g.Flags.Any(cluster.FlagFail | cluster.FlagPFail) {
-			e.reports.withdraw(by, known.of(&g.Node))
+		g := &m.Gossip[i]
+		if g.Flags.Any(cluster.FlagFail | cluster.FlagPFail) {
+			continue
 		}
+		about := known.of(&g.Node)
+		if e.reports.at(by, about) == 0 {
+			continue
+		}
+		if old {
+			if nv := v.Node(m.Sender); nv != nil && nv.Flags.Has(cluster.FlagPrimary) {
+				return
+			}
+			old = false
+		}
+		e.reports.withdraw(by, about)
 	}
 }
 

@@ -39,6 +39,18 @@ func (t *ids) of(id *cluster.NodeID) int {
 	return k
 }
 
+// numbers are a set of numbers of nodes.
+type numbers []uint64
+
+func (s *numbers) add(k int) {
+	for k>>6 >= len(*s) {
+		*s = append(*s, 0)
+	}
+	(*s)[k>>6] |= 1 << (k & 63)
+}
+
+func (s *numbers) has(k int) bool { return k>>6 < len(*s) && (*s)[k>>6]&(1<<(k&63)) != 0 }
+
 // accusations are who called whom failing and when, by numbers of nodes: a row
 // for each who does, since even in large worlds those are few.
 type accusations []accuser

@@ -108,6 +108,18 @@ func (d *disk) crash(intn func(int) int) {
 	d.between = nil
 }
 
+// empty gives back all versions, when the world is over.
+func (d *disk) empty() {
+	if d.newest != d.synced {
+		d.spare(d.newest)
+	}
+	for _, b := range d.between {
+		d.spare(b)
+	}
+	d.spare(d.synced)
+	*d = disk{}
+}
+
 // spare gives back a version that nobody can come back to.
 func (d *disk) spare(c *cluster.NodesConf) {
 	if c != nil {
@@ -242,6 +254,9 @@ func (n *node) tick() {
 	if n.up {
 		w.checker.serving(n)
 		w.checker.ticked(n)
+		if n.state.moved {
+			w.checker.whole(n)
+		}
 		next := w.now + 100*ms
 		if w.chance(50) { // a busy event loop
 			next += w.between(0, 40*ms)
@@ -262,15 +277,14 @@ func (n *node) recv(e event) {
 		return
 	}
 	w.res.Messages++
-	w.mix(uint64(w.now), uint64(n.i)<<32|uint64(from.i)<<8|uint64(m.Type), m.CurrentEpoch, m.ConfigEpoch, uint64(len(e.frame.buf)))
+	w.mix(uint64(w.now), uint64(n.i)<<32|uint64(from.i)<<8|uint64(m.Type), m.CurrentEpoch, m.ConfigEpoch, uint64(e.frame.size))
 	if w.opt.Messages {
 		w.tracef(n, "<- n%d %v epoch %d/%d gossip %d", from.i, m.Type, m.CurrentEpoch, m.ConfigEpoch, len(m.Gossip))
 	}
-	w.release(e.frame)
 	n.state.heard(&w.ids, m)
 	n.state.known.told(&w.ids, n.view, m, n.times().Mono)
 	if n.state.fresh != nil && e.sent > n.state.running {
-		n.state.fresh[m.Sender] = true
+		n.state.fresh.add(w.ids.of(&m.Sender))
 	}
 	in := cluster.Recv{Link: to.link, Msg: m, PeerIP: from.ip, LocalIP: n.ip}
 	if t := m.Type; t == cluster.TypePing || t == cluster.TypeMeet {
@@ -283,6 +297,7 @@ func (n *node) recv(e event) {
 	}
 	n.state.known.withdrew(&w.ids, n.view, m)
 	n.state.known.failMsg = cluster.NodeID{}
+	w.release(e.frame)
 }
 
 // step gives the machine one input and does what it wants done.
@@ -358,16 +373,20 @@ func (n *node) obey() {
 		if c == nil {
 			continue
 		}
-		if s.Link == n.pings && s.Msg.Type == cluster.TypePong {
-			n.pongs++
-		}
-		side := sideOf(s.Link)
-		w.checker.sending(n, c.peer(side), s.Msg)
 		if s.Msg != last {
 			last, f = s.Msg, w.encode(s.Msg)
 		} else {
 			f.refs++
 		}
+		if s.Link == n.pings && f.msg.Type == cluster.TypePong {
+			n.pongs++
+		}
+		side := sideOf(s.Link)
+		var to *node
+		if f.msg.Type == cluster.TypeAuthAck {
+			to = c.peer(side)
+		}
+		w.checker.sending(n, to, &f.msg)
 		w.net.send(c, side, f)
 	}
 	if w.res.Steps%256 == 0 {

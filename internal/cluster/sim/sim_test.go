@@ -109,6 +109,28 @@ func TestMemoryUsedAgain(t *testing.T) {
 	}
 }
 
+// A message that is handed over is the one that would be read from its bytes.
+func TestBytesOfEveryMessage(t *testing.T) {
+	for _, tt := range []struct {
+		seed uint64
+		opt  Options
+	}{
+		{1, Options{Nodes: 30}},
+		{3, Options{Nodes: 20, Refused: true}},
+		{11, Options{Nodes: 9, Faults: AllFaults()}},
+		{16, Options{Nodes: 12, Faults: AllFaults()}}, // created by commands
+	} {
+		if raceEnabled && tt.opt.Nodes > 20 {
+			continue
+		}
+		some := Run(tt.seed, tt.opt)
+		tt.opt.Bytes = true
+		if all := Run(tt.seed, tt.opt); fmt.Sprint(some) != fmt.Sprint(all) || all.Err != nil {
+			t.Errorf("seed %d: %+v, through bytes %+v", tt.seed, some, all)
+		}
+	}
+}
+
 func firstDiff(a, b []byte) int {
 	for i := range min(len(a), len(b)) {
 		if a[i] != b[i] {
@@ -278,7 +300,7 @@ func TestCheckerNotices(t *testing.T) {
 		}},
 		{"a primary serves that has heard from a majority", "", func(w *World, n *node) {
 			n.state.awake(w.now)
-			n.state.fresh[w.nodes[1].id] = true
+			n.state.fresh.add(w.ids.of(&w.nodes[1].id))
 			w.checker.serving(n)
 		}},
 		{"a primary serves long after its successor was elected", "invariant 14", func(w *World, n *node) {

@@ -32,6 +32,7 @@ type Options struct {
 	Refused  bool
 	Trace    io.Writer // what happened, a line an event; nil = none
 	Messages bool      // trace every message too
+	Bytes    bool      // every message goes through its bytes, not one in some: slower, else the same
 
 	newMemory bool // for a test: nothing that machines hand out is written over
 }
@@ -129,6 +130,9 @@ func (r *runner) run(seed uint64, opt Options) Result {
 		w.release(w.queue[i].frame)
 	}
 	clear(w.queue)
+	for _, n := range w.nodes {
+		n.disk.empty()
+	}
 	r.pool, r.frames, r.queue = w.pool, w.frames, w.queue[:0]
 	w.res.Err, w.res.Hash, w.res.Virtual = w.err, w.hash, cluster.Millis(w.now/ms)
 	return w.res
