@@ -23,6 +23,7 @@ const layers = `
 	resp:
 	logfmt:
 	turns:
+	uring:
 	mem:
 	disk:
 	disk/disktest: disk
@@ -43,7 +44,7 @@ const layers = `
 	engine: command glob hashslot resp store
 
 	# what surrounds the engine: each of these knows it, and none knows another
-	netio: engine
+	netio: engine uring
 	acl: command config engine glob
 	admin: command config ds engine glob rdb store
 	observe: command config engine mem

@@ -69,7 +69,7 @@ type Config struct {
 	Bind                                                         Value[[]string] // "-" before an address: may be missing
 	BindSourceAddr, UnixSocket                                   Text
 	UnixSocketPerm                                               Int // file mode bits; 0 leaves the umask's
-	ProtectedMode                                                Bool
+	ProtectedMode, IOUring                                       Bool
 	SocketMarkID                                                 Int
 	ProtoMaxBulkLen, ClientQueryBufferLimit                      Int
 	ClientOutputBufferLimit                                      Value[OutputLimits]

@@ -27,6 +27,7 @@ func (c *Config) directives() []*Directive {
 		d("unixsocketperm", octal(&c.UnixSocketPerm, 0, 0o777), ro),
 		d("tcp-backlog", integer(&c.TCPBacklog, 511, 0, maxInt), ro),
 		d("tcp-keepalive", integer(&c.TCPKeepalive, 300, 0, maxInt), 0),
+		d("io-uring", boolean(&c.IOUring, true), ro),
 		d("timeout", integer(&c.Timeout, 0, 0, maxInt), 0),
 		d("maxclients", integer(&c.MaxClients, 10000, 1, maxUint), 0),
 		d("protected-mode", boolean(&c.ProtectedMode, true), 0),

@@ -30,7 +30,8 @@ type Conn struct {
 	raw     net.Conn // the socket
 	nc      net.Conn // raw, or TLS over it
 	tlsConf *tls.Config
-	path    string // of a unix socket, else ""
+	path    string    // of a unix socket, else ""
+	g       *gatherer // nil: no ring
 	created time.Time
 
 	// The connection's goroutine only.
@@ -66,6 +67,9 @@ var _ engine.Conn = (*Conn)(nil)
 func newConn(s *Server, raw net.Conn, conf *tls.Config) *Conn {
 	c := &Conn{s: s, raw: raw, nc: raw, tlsConf: conf, created: time.Now()}
 	c.out.fd = -1
+	if n := len(s.gatherers); n > 0 {
+		c.g = s.gatherers[int(s.next.Add(1)%uint64(n))]
+	}
 	if u, ok := raw.LocalAddr().(*net.UnixAddr); ok {
 		c.path = u.Name
 	}
@@ -160,7 +164,7 @@ func (c *Conn) serveRaw(h Handler, need needer, rc syscall.RawConn) bool {
 			if c.w == len(c.in) {
 				c.grow(need)
 			}
-			n, err := readFD(int(fd), c.in[c.w:])
+			n, err := c.readFD(int(fd), c.in[c.w:])
 			switch {
 			case err == syscall.EINTR:
 				continue
@@ -190,6 +194,23 @@ func (c *Conn) serveRaw(h Handler, need needer, rc syscall.RawConn) bool {
 		}
 	}
 	return !gone
+}
+
+// readFD and writeFD move bytes without waiting for the socket, by the ring if there
+// is one.
+
+func (c *Conn) readFD(fd int, p []byte) (int, error) {
+	if c.g != nil {
+		return c.g.read(fd, p)
+	}
+	return readFD(fd, p)
+}
+
+func (c *Conn) writeFD(fd int, p []byte) (int, error) {
+	if c.g != nil {
+		return c.g.write(fd, p)
+	}
+	return writeFD(fd, p)
 }
 
 // rawConn returns the system's side of a connection that is a bare socket.

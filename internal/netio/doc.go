@@ -3,9 +3,13 @@
 // the bytes mean is the business of a Handler, one per connection, which is
 // engine.Session in the server.
 //
+// Where Linux has io_uring, plain connections share system calls: the reads and
+// writes of goroutines that are runnable together are carried out together, see
+// gather.go. Nothing else changes by that.
+//
 // Read server.go (Server: settings, the set of connections, the sweep that
 // enforces time limits), listen.go (addresses), conn.go (a connection's life and
-// its input), output.go (replies, pushes and output limits).
+// its input), output.go (replies, pushes and output limits), gather.go.
 //
 // # Goroutines
 //

@@ -151,6 +151,9 @@ func start(t *testing.T, o Options) *world {
 		w.mu.Unlock()
 		return h
 	}
+	if onRing {
+		o.Ring, o.alwaysRing = true, true
+	}
 	w.s = New(o)
 	g, err := w.s.ListenTCP([]string{"127.0.0.1"}, 0, 0, nil)
 	if err != nil {

@@ -236,7 +236,7 @@ func (o *output) useFD(fd int) {
 func (c *Conn) send(b []byte) error {
 	n := 0
 	if c.out.fd >= 0 && len(b) > 0 {
-		if k, err := writeFD(c.out.fd, b); k > 0 && err == nil {
+		if k, err := c.writeFD(c.out.fd, b); k > 0 && err == nil {
 			n = k
 		}
 	}

@@ -5,11 +5,13 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/skeindb/skein/internal/engine"
+	"github.com/skeindb/skein/internal/uring"
 )
 
 // Handler is the command side of one connection. All methods but Parked are
@@ -53,7 +55,13 @@ type Options struct {
 	KeepAlive   func() time.Duration // TCP keepalive of new connections; 0: off
 	QueryLimit  func() int64         // bytes a client may have sent and not had run; nil: 1 GiB
 
-	manualSweep bool // tests call sweep, with times of their own
+	// Ring says to use io_uring where there is one, for all but TLS connections.
+	Ring bool
+
+	// For tests.
+	manualSweep bool // sweep is called by the test, with times of its own
+	alwaysRing  bool // no transfer is too lonely for the ring
+	newRing     func(entries int) (*uring.Ring, error)
 }
 
 // Limit is an output limit: a connection that owes its client more than Hard
@@ -86,6 +94,9 @@ type Server struct {
 	limits atomic.Pointer[Limits]
 	chunks chunkPools
 
+	gatherers []*gatherer // one a processor; none: each transfer is a system call
+	next      atomic.Uint64
+
 	ctx  context.Context // ends with the server
 	stop context.CancelFunc
 	wg   sync.WaitGroup // every goroutine of the package
@@ -111,7 +122,10 @@ type Stats struct {
 	OutputLimitCloses    int64
 	IdleCloses           int64
 	BytesIn, BytesOut    int64
-	ReadCalls, SendCalls int64
+	ReadCalls, SendCalls int64 // transfers, however they were made
+
+	Rings                int   // in use
+	RingCalls, RingMoves int64 // system calls for several transfers, and their transfers
 }
 
 // New returns a server that listens nowhere yet; Listen functions start it,
@@ -125,10 +139,29 @@ func New(o Options) *Server {
 	s.chunks.init()
 	l := DefaultLimits()
 	s.limits.Store(&l)
+	if o.Ring {
+		s.openRings(runtime.GOMAXPROCS(0))
+	}
 	if !o.manualSweep {
 		s.wg.Go(s.sweepLoop)
 	}
 	return s
+}
+
+// openRings makes n rings, or none and says why.
+func (s *Server) openRings(n int) {
+	for range n {
+		g, err := newGatherer(&s.opt, n)
+		if err != nil {
+			s.opt.Log.Info("client connections do without io_uring", "err", err)
+			for _, g := range s.gatherers {
+				g.close()
+			}
+			s.gatherers = nil
+			return
+		}
+		s.gatherers = append(s.gatherers, g)
+	}
 }
 
 // SetLimits replaces the output limits, for existing connections too.
@@ -156,6 +189,9 @@ func (s *Server) Stats() Stats {
 	t.QueryLimitCloses = s.queryLimitCuts.Load()
 	t.OutputLimitCloses = s.outputCuts.Load()
 	t.IdleCloses = s.idleCuts.Load()
+	for _, g := range s.gatherers {
+		g.count(&t)
+	}
 	return t
 }
 
@@ -197,6 +233,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() {
 		s.wg.Wait()
+		for _, g := range s.gatherers {
+			g.close()
+		}
 		close(done)
 	}()
 	select {

@@ -49,6 +49,8 @@ type Net struct {
 	Connections                     int64 // now
 	Accepted, Rejected              int64
 	BytesIn, BytesOut, Reads, Sends int64
+	Rings                           int   // io_uring instances in use
+	RingCalls, RingMoves            int64 // their system calls, and the reads and sends in those
 }
 
 // Repl are totals of replication.
@@ -111,6 +113,8 @@ func (ob *Observer) net() Net {
 	n.BytesOut -= base.BytesOut
 	n.Reads -= base.Reads
 	n.Sends -= base.Sends
+	n.RingCalls -= base.RingCalls
+	n.RingMoves -= base.RingMoves
 	return n
 }
 

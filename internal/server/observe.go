@@ -20,7 +20,8 @@ func (s *Server) newObserver() *observe.Observer {
 		Net: func() observe.Net {
 			n := s.net.Stats()
 			return observe.Net{Connections: n.Connections, Accepted: n.Accepted, Rejected: n.Rejected,
-				BytesIn: n.BytesIn, BytesOut: n.BytesOut, Reads: n.ReadCalls, Sends: n.SendCalls}
+				BytesIn: n.BytesIn, BytesOut: n.BytesOut, Reads: n.ReadCalls, Sends: n.SendCalls,
+				Rings: n.Rings, RingCalls: n.RingCalls, RingMoves: n.RingMoves}
 		},
 		Persistence: func() string { return s.saver.Info() + s.aof.Info() },
 		Replication: func() string { return s.repl.Info() },

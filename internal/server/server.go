@@ -206,6 +206,7 @@ func (s *Server) netOptions() netio.Options {
 		IdleTimeout: func() time.Duration { return time.Duration(c.Timeout.Get()) * time.Second },
 		KeepAlive:   func() time.Duration { return time.Duration(c.TCPKeepalive.Get()) * time.Second },
 		QueryLimit:  c.ClientQueryBufferLimit.Get,
+		Ring:        c.IOUring.Get(),
 	}
 }
 
