@@ -472,3 +472,22 @@ func TestCorruptConfig(t *testing.T) {
 		t.Errorf("the file holds %q now", b)
 	}
 }
+
+// What could not be saved is not reported as done.
+func TestUnsavedIsUnsure(t *testing.T) {
+	failed := make(chan error, 1)
+	n := newNodeWith(t, func(o *Options) { o.Fatal = func(err error) { failed <- err } })
+	path := filepath.Join(n.dir, "nodes.conf")
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(path, "in the way"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.Admin(cluster.BumpEpoch{}); !errors.Is(err, ErrStopping) {
+		t.Errorf("Admin: %v", err)
+	}
+	if err := <-failed; err == nil {
+		t.Error("no fault was told")
+	}
+}

@@ -104,18 +104,22 @@ func (b *Bus) adminFor(c *command.Ctx, cmd cluster.Command) (reply cluster.Admin
 	if c.MayBlock {
 		return b.Admin(cmd)
 	}
-	err = errStopping
-	b.settle(func(m *cluster.Machine, now cluster.Times) { reply, err = m.Admin(now, cmd) })
+	if !b.settle(func(m *cluster.Machine, now cluster.Times) { reply, err = m.Admin(now, cmd) }) {
+		return cluster.AdminReply{}, ErrStopping
+	}
 	return reply, err
 }
 
-var errStopping = errors.New("ERR the node is shutting down")
+// ErrStopping says that the node ends, perhaps since nodes.conf cannot be written: what
+// was to be done may have happened or not.
+var ErrStopping = errors.New("ERR the node is shutting down")
 
 // Admin carries out a command of the machine and waits until it has taken
 // effect. No slot locks may be held.
 func (b *Bus) Admin(cmd cluster.Command) (reply cluster.AdminReply, err error) {
-	err = errStopping
-	b.do(func(m *cluster.Machine, now cluster.Times) { reply, err = m.Admin(now, cmd) })
+	if !b.do(func(m *cluster.Machine, now cluster.Times) { reply, err = m.Admin(now, cmd) }) {
+		return cluster.AdminReply{}, ErrStopping
+	}
 	return reply, err
 }
 

@@ -40,32 +40,36 @@ func (b *Bus) post(in cluster.Input) {
 // do runs f in the driver's goroutine and returns when everything that follows
 // from it has been saved and applied, and no command that runs goes by what was
 // before. It must not be called with slot locks held, for the applier takes them.
-func (b *Bus) do(f func(m *cluster.Machine, now cluster.Times)) {
+// false: the node ends, and nobody can tell what has come of it; f may still run.
+func (b *Bus) do(f func(m *cluster.Machine, now cluster.Times)) bool {
 	done := make(chan struct{})
-	b.hand(event{call: f, done: done}, done)
+	return b.hand(event{call: f, done: done}, done)
 }
 
 // show is do for who does not care for the commands that run: it returns when what
 // follows from f has been saved and commands that begin go by it.
-func (b *Bus) show(f func(m *cluster.Machine, now cluster.Times)) {
+func (b *Bus) show(f func(m *cluster.Machine, now cluster.Times)) bool {
 	shown := make(chan struct{})
-	b.hand(event{call: f, shown: shown}, shown)
+	return b.hand(event{call: f, shown: shown}, shown)
 }
 
-// hand gives an event to the driver and waits until the channel is closed.
-func (b *Bus) hand(ev event, closed <-chan struct{}) {
+// hand gives an event to the driver and waits until the channel is closed; false: the
+// node ends before.
+func (b *Bus) hand(ev event, closed <-chan struct{}) bool {
 	select {
 	case b.events <- ev:
 	case <-b.quit:
-		return
+		return false
 	case <-b.dead:
-		return
+		return false
 	}
 	select {
 	case <-closed:
+		return true
 	case <-b.quit:
 	case <-b.dead:
 	}
+	return false
 }
 
 // ask runs f in the driver's goroutine and returns at once when it is done. It
@@ -86,9 +90,9 @@ func (b *Bus) ask(f func(m *cluster.Machine, now cluster.Times)) {
 // follows from it is saved and in the driver's view, which is what questions are
 // answered from; commands may still run by an older one. Locks may be held.
 // Before Start it waits.
-func (b *Bus) settle(f func(m *cluster.Machine, now cluster.Times)) {
+func (b *Bus) settle(f func(m *cluster.Machine, now cluster.Times)) bool {
 	view := make(chan struct{})
-	b.hand(event{call: f, view: view}, view)
+	return b.hand(event{call: f, view: view}, view)
 }
 
 // drive is the driver's goroutine.

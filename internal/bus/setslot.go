@@ -48,7 +48,7 @@ func setSlot(b *Bus, c *command.Ctx) {
 		c.Error(errText)
 		return
 	}
-	var err error = errStopping
+	var err error = ErrStopping
 	b.ask(func(m *cluster.Machine, _ cluster.Times) { err = m.CheckSetSlot(cmd) })
 	if err != nil {
 		c.Error(err.Error())

@@ -17,7 +17,8 @@ func (b *Bus) LeaveWhole(each func(slot func(int))) {
 // TakeSlots makes this node the owner of slots that it has received with their
 // data from another (cluster.TakeSlots). When it returns the claim is saved, on
 // its way to all members, and commands on the slots are served. No slot locks may
-// be held. each visits the slots. After until nothing is taken.
+// be held. each visits the slots. After until nothing is taken. ErrStopping: nobody can
+// tell.
 func (b *Bus) TakeSlots(from string, until time.Time, each func(take func(slot int))) error {
 	id, ok := cluster.ParseID(from)
 	if !ok {
@@ -26,9 +27,11 @@ func (b *Bus) TakeSlots(from string, until time.Time, each func(take func(slot i
 	set := new(cluster.SlotSet)
 	each(set.Add)
 	limit := max(b.now().Mono+cluster.Millis(time.Until(until).Milliseconds()), 1)
-	err := errStopping
-	b.show(func(m *cluster.Machine, now cluster.Times) {
+	var err error
+	if !b.show(func(m *cluster.Machine, now cluster.Times) {
 		_, err = m.Admin(now, cluster.TakeSlots{Slots: set, From: id, Until: limit})
-	})
+	}) {
+		return ErrStopping
+	}
 	return err
 }

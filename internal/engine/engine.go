@@ -67,6 +67,8 @@ type Engine struct {
 	flushes   atomic.Int64 // calls of FlushLocked
 	flushAlls atomic.Int64 // of FLUSHALL
 
+	primaryLinks atomic.Int64
+
 	expireAt expirePlace
 
 	// EndTurn, when set, runs after each batch of a session that wrote, before

@@ -43,6 +43,7 @@ func (s *Session) IsPrimary() bool { return s.state.Load()>>16&specialPrimary !=
 // among the clients; closing it there calls hangUp. The caller ends it with
 // Close. All other methods belong to one goroutine.
 func (e *Engine) OpenPrimary(addr string, hangUp func()) *Session {
+	e.primaryLinks.Add(1)
 	s := e.Open(&primaryConn{addr: addr, hangUp: hangUp, created: time.Now()})
 	s.special = specialPrimary
 	s.parser.Unauthenticated = false
@@ -50,6 +51,10 @@ func (e *Engine) OpenPrimary(addr string, hangUp func()) *Session {
 	s.publishState()
 	return s
 }
+
+// PrimaryLinks counts the calls of OpenPrimary: between two equal readings nothing has
+// come but what one link brought.
+func (e *Engine) PrimaryLinks() int64 { return e.primaryLinks.Load() }
 
 // DBIndex returns the selected database and SelectDB chooses one; the
 // session's goroutine.

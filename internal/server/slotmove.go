@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"net"
 	"slices"
 	"strconv"
@@ -107,5 +108,9 @@ func (c slotCluster) Open(slot int) (importing, migrating bool) {
 func (c slotCluster) Leave(slots *slotmove.Slots) { c.b.LeaveWhole(slots.Each) }
 
 func (c slotCluster) Take(slots *slotmove.Slots, from string, until time.Time) error {
-	return c.b.TakeSlots(from, until, slots.Each)
+	err := c.b.TakeSlots(from, until, slots.Each)
+	if errors.Is(err, bus.ErrStopping) {
+		return slotmove.ErrUnsure
+	}
+	return err
 }

@@ -29,7 +29,8 @@
 //	  | SNAPSHOT-EOF                     ------>  |
 //	  |  <---------------------- REQUEST-PAUSE    | once its replicas have everything
 //	  | (writes wait) rest, PAUSED       ------>  |
-//	  |  <------------------- REQUEST-FAILOVER    | likewise, but for 25 ms at most
+//	  |  <------------------- REQUEST-FAILOVER    | likewise; if that takes too long REQUEST-RESUME:
+//	  |                                           | writes go on, and then REQUEST-PAUSE again
 //	  | FAILOVER-GRANTED                 ------>  | tells its replicas (TAKING), likewise
 //	  |                                           | takes the slots: claim on the bus
 //
@@ -38,15 +39,15 @@
 // loses the connection then asks (PROBE) until it is told, or the claim comes, or
 // the time is over after which a target without grant does not take slots. If the
 // target dies just then, nobody may have heard its claim: the replica that succeeds it
-// knows that the slots were granted and takes them in its place while the source still
-// waits, rather than delete what may be the only copy. Before all that the source
+// knows that the slots were granted and asks the source for them (INHERIT, heir.go),
+// rather than delete what may be the only copy. Before all that the source
 // tells its replicas which slots may go (LEAVE), so that one which succeeds a source
 // that died before it could delete the keys does that.
 //
 // Read state.go, export.go and import.go (the two state machines, which touch
 // nothing), message.go (their messages), then the drivers: mover.go,
 // exporter.go with records.go, filter.go and throttle.go, importer.go, track.go
-// (replicas of either side); commands.go, info.go.
+// (replicas of either side), heir.go, ask.go; commands.go, info.go.
 //
 // # Goroutines and locks
 //

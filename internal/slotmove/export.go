@@ -8,7 +8,9 @@ import "strings"
 //   - Writes are frozen exactly from ActFreeze to ActThaw.
 //   - FAILOVER-GRANTED is sent at most once, while writes are frozen and after
 //     everything before the freeze is sent.
-//   - After the grant writes go on only when the outcome is known, or Hold is over.
+//   - After the grant writes go on only when the outcome is known, or Hold is over
+//     since the grant, or since an heir of the target asked: what was granted is that
+//     one's from then on, and what the target says does not count any more.
 type Export struct {
 	Job
 	lim Limits
@@ -18,7 +20,8 @@ type Export struct {
 	lost      bool  // the connection, after the grant
 	at        int64 // Mono of the last change of state
 	heard     int64 // Mono of the last message
-	grantedAt int64
+	grantedAt int64 // Mono from which Hold counts
+	heir      bool  // Target is one who has succeeded it
 	probedAt  int64
 	probing   bool
 }
@@ -145,6 +148,13 @@ func (x *Export) message(t Times, m *Msg) []Action {
 			return x.finish(t, Failed, "Target node asked for a pause out of turn")
 		}
 		x.become(t, WaitingToPause)
+	case MsgResume:
+		if x.State != FailoverPaused || !x.drained {
+			return x.finish(t, Failed, "Target node ended the pause out of turn")
+		}
+		x.become(t, Replicating)
+		x.frozen, x.drained = false, false
+		return []Action{{Kind: ActThaw}}
 	case MsgFailover:
 		if x.State != FailoverPaused || !x.drained {
 			return x.finish(t, Failed, "Target node asked for a failover out of turn")
@@ -163,6 +173,18 @@ func (x *Export) message(t Times, m *Msg) []Action {
 	return nil
 }
 
+// Inherit is the question of a node that has succeeded the target and has everything
+// that was sent. If it reports true, that node may take the slots for GrantTTL from when
+// it asked.
+func (x *Export) Inherit(t Times, heir string) bool {
+	if x.State != FailoverGranted || t.Mono-x.at > x.lim.HoldAll {
+		return false
+	}
+	x.Target, x.heir, x.lost = heir, true, true
+	x.grantedAt = t.Mono
+	return true
+}
+
 // granted is Step once the target may take the slots: a command or a fault here
 // cannot call that back.
 func (x *Export) granted(t Times, ev Event) []Action {
@@ -175,14 +197,14 @@ func (x *Export) granted(t Times, ev Event) []Action {
 			return x.finish(t, Failed, "Slots are not served by this node.")
 		}
 	case EvMsg:
-		if ev.Msg.Kind == MsgFinish && ev.Msg.State != Success {
+		if ev.Msg.Kind == MsgFinish && ev.Msg.State != Success && !x.heir {
 			return x.finish(t, ev.Msg.State, said("Target node", ev.Msg.Text))
 		}
 	case EvLost:
 		x.lost = true
 	case EvProbed:
 		x.probing, x.probedAt = false, t.Mono
-		if ev.Text == probeNever {
+		if ev.Text == probeNever && ev.Node == x.Target {
 			return x.finish(t, Failed, "Connection lost to target node")
 		}
 	case EvTick:

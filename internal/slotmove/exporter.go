@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -20,8 +19,7 @@ import (
 // reads what the target says.
 type exporter struct {
 	m       *Mover
-	target  string // of the job, for those who do not hold m.mu
-	name    string
+	name    string // of the job, for those who do not hold m.mu
 	slots   *Slots
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -32,9 +30,10 @@ type exporter struct {
 	flushes int64
 
 	// Guarded by m.mu.
-	x    *Export
-	todo []Action
-	conn net.Conn
+	x         *Export
+	todo      []Action
+	conn      net.Conn
+	announced int64 // Mono of the last word to replicas; the ticker only
 
 	// The exporter's goroutine only.
 	rd       *bufio.Reader
@@ -62,7 +61,7 @@ const (
 // newExporter makes the driver of a job; m.mu is held.
 func (m *Mover) newExporter(j Job) *exporter {
 	e := m.o.Engine
-	x := &exporter{m: m, target: j.Target, name: j.Name, kick: make(chan struct{}, 1), drainTo: -1}
+	x := &exporter{m: m, name: j.Name, kick: make(chan struct{}, 1), drainTo: -1}
 	x.x = NewExport(j, m.limits(), m.now())
 	x.slots = &x.x.Slots
 	x.brake = brake{e: e, slots: x.slots.set(), stats: &m.stats}
@@ -88,8 +87,11 @@ func (x *exporter) step(ev Event) {
 		}
 	}
 	x.m.mu.Unlock()
-	if thaw {
+	switch {
+	case thaw && over:
 		x.brake.release()
+	case thaw:
+		x.brake.resume()
 	}
 	if len(acts) == 0 {
 		return
@@ -118,6 +120,21 @@ func (x *exporter) state() State {
 	x.m.mu.Lock()
 	defer x.m.mu.Unlock()
 	return x.x.State
+}
+
+// target is the node that gets the slots: who has succeeded the one of the beginning,
+// if it has asked for them.
+func (x *exporter) target() string {
+	x.m.mu.Lock()
+	defer x.m.mu.Unlock()
+	return x.x.Target
+}
+
+// inherit is Inherit of the machine for an heir that is of the target's shard.
+func (x *exporter) inherit(heir string) bool {
+	x.m.mu.Lock()
+	defer x.m.mu.Unlock()
+	return x.x.Inherit(x.m.now(), heir)
 }
 
 // run is the life of a job.
@@ -162,34 +179,11 @@ func (x *exporter) end() {
 	m.told(&j)
 }
 
-// dial connects to the target.
-func (x *exporter) dial(limit time.Duration) (net.Conn, error) {
-	n, ok := x.m.o.Cluster.Node(x.target)
-	if !ok {
-		return nil, errors.New("the node is not known any more")
-	}
-	ctx, cancel := context.WithTimeout(x.m.ctx, limit)
-	defer cancel()
-	stop := context.AfterFunc(x.ctx, cancel)
-	defer stop()
-	return x.m.o.Dial(ctx, n.Host, n.Port)
-}
-
-// auth is the command by which nodes introduce themselves, nil if none is needed.
-func (m *Mover) auth() []byte {
-	s := m.o.Settings()
-	args := resp.AuthArgs(s.User, s.Password)
-	if args == nil {
-		return nil
-	}
-	return resp.AppendCommandStrings(nil, args...)
-}
-
 // connect takes the job up to waiting-to-snapshot and reports whether it is
 // there.
 func (x *exporter) connect() bool {
 	silence := x.m.o.Settings().Silence
-	nc, err := x.dial(min(silence, connectTime))
+	nc, err := x.m.dial(x.ctx, x.target(), min(silence, connectTime))
 	if err != nil {
 		x.fail("Failed to connect to target node: %v", err)
 		return false
@@ -328,7 +322,7 @@ func (x *exporter) read() {
 // lookAtOwner tells the machine who owns the slots.
 func (x *exporter) lookAtOwner() {
 	c := x.m.o.Cluster
-	x.step(Event{Kind: EvOwner, Owner: x.m.owner(x.slots, c.MyID(), x.target)})
+	x.step(Event{Kind: EvOwner, Owner: x.m.owner(x.slots, c.MyID(), x.target())})
 }
 
 // lag is what the target has not run yet.
@@ -426,13 +420,29 @@ func (x *exporter) obey() bool {
 			}
 		case ActFreeze:
 			x.left = true
-			x.m.o.Announce((&Msg{Kind: MsgLeave, Name: x.name, Slots: *x.slots}).Append(nil))
+			x.m.o.Announce(x.leave())
 			x.freeze()
 		case ActProbe:
-			x.step(Event{Kind: EvProbed, Text: x.probe()})
+			n := x.target()
+			x.step(Event{Kind: EvProbed, Node: n, Text: x.m.ask(x.ctx, n, &Msg{Kind: MsgProbe, Name: x.name, Slots: *x.slots})})
 		case ActHangUp:
 			return false
 		}
+	}
+}
+
+// leave tells replicas that the slots may go.
+func (x *exporter) leave() []byte {
+	return (&Msg{Kind: MsgLeave, Name: x.name, Slots: *x.slots}).Append(nil)
+}
+
+// announce says it again and again while it is true, so that a replica knows how long
+// ago it was. The ticker's goroutine.
+func (x *exporter) announce() {
+	now := x.m.now().Mono
+	if s := x.state(); (s == FailoverPaused || s == FailoverGranted) && now-x.announced >= announceEvery {
+		x.announced = now
+		x.m.o.Announce(x.leave())
 	}
 }
 
@@ -581,33 +591,3 @@ func (x *exporter) mark() {
 	x.write((&Msg{Kind: MsgAck, Mark: x.sent}).Append(nil))
 	x.marked, x.markedAt = x.sent, time.Now()
 }
-
-// probe asks the target, over a connection of its own, whether it has taken the
-// slots. Anything but a clear answer means to ask again.
-func (x *exporter) probe() string {
-	nc, err := x.dial(probeTime)
-	if err != nil {
-		return ""
-	}
-	defer nc.Close()
-	nc.SetDeadline(time.Now().Add(probeTime))
-	cmd := x.m.auth()
-	lines := 1
-	if cmd != nil {
-		lines = 2
-	}
-	cmd = (&Msg{Kind: MsgProbe, Name: x.name, Slots: *x.slots}).Append(cmd)
-	if _, err := nc.Write(cmd); err != nil {
-		return ""
-	}
-	rd := bufio.NewReader(nc)
-	line := ""
-	for range lines {
-		if line, err = rd.ReadString('\n'); err != nil {
-			return ""
-		}
-	}
-	return strings.TrimSuffix(strings.TrimPrefix(line, "+"), "\r\n")
-}
-
-const probeTime = 500 * time.Millisecond

@@ -6,7 +6,8 @@ package slotmove
 //     of the request, and after nothing else had ended the job.
 //   - They are taken when the target's replicas have the data, and know that the slots
 //     are being taken, within limits: else a target that died just then would take
-//     along what the source's replicas had, or its heir delete it.
+//     along what the source's replicas had, or its heir delete it. The source's writers
+//     do not wait for a slow replica: they go on, and the hand-over begins again.
 //   - A job that ends otherwise deletes what it received, once nothing of its
 //     connection runs any more, and only then is over.
 type Import struct {
@@ -18,7 +19,8 @@ type Import struct {
 	next    Kind  // what comes once the replicas have everything, MsgNone: nothing does
 	waitAt  int64 // Mono of the begin of that wait
 	wait    int64 // ... and how long it may be
-	waited  int64 // how long the last one was
+	waited  int64 // how long the last one was, 0 if it was in vain
+	begunAt int64 // Mono of the first
 	askedAt int64 // Mono of REQUEST-FAILOVER
 	heard   int64 // Mono of the last message
 	outcome State // after cleaning up
@@ -49,9 +51,9 @@ func (i *Import) ReplicaWait() (millis int64, short bool) { return i.wait, i.nex
 func (i *Import) await(t Times, next Kind) []Action {
 	switch i.next = next; next {
 	case MsgPause:
-		i.wait = i.lim.Replicas
+		i.wait = i.begunAt + i.lim.Replicas - t.Mono
 	case MsgFailover:
-		i.wait = i.lim.PausedReplicas
+		i.wait = min(max(2*i.waited, i.lim.PausedReplicas), i.lim.PausedReplicasMax)
 	default:
 		i.wait = max(i.wait-i.waited, i.lim.PausedReplicas/4)
 	}
@@ -59,10 +61,13 @@ func (i *Import) await(t Times, next Kind) []Action {
 	return []Action{{Kind: ActReplicas}}
 }
 
-// replicated is the end of that wait.
-func (i *Import) replicated(t Times) []Action {
+// replicated is the end of that wait, in time or not.
+func (i *Import) replicated(t Times, inTime bool) []Action {
 	next := i.next
-	i.next, i.waited = MsgNone, t.Mono-i.waitAt
+	i.next, i.waited = MsgNone, 0
+	if inTime {
+		i.waited = t.Mono - i.waitAt
+	}
 	switch next {
 	case MsgNone:
 		return nil
@@ -73,6 +78,9 @@ func (i *Import) replicated(t Times) []Action {
 		i.taking = true
 		return []Action{{Kind: ActTake}}
 	case MsgFailover:
+		if !inTime && t.Mono-i.begunAt < i.lim.Replicas {
+			return append([]Action{{ActSend, &Msg{Kind: MsgResume}}}, i.await(t, MsgPause)...)
+		}
 		i.become(t, FailoverRequested)
 		i.askedAt = t.Mono
 	}
@@ -150,7 +158,7 @@ func (i *Import) Step(t Times, ev Event) []Action {
 			return i.giveUp(t, Failed, errLateGrant)
 		}
 	case EvReplicated:
-		return i.replicated(t)
+		return i.replicated(t, ev.Flag)
 	case EvMsg:
 		return i.message(t, ev.Msg)
 	}
@@ -168,6 +176,7 @@ func (i *Import) message(t Times, m *Msg) []Action {
 	case MsgEOF:
 		if i.State == ReceivingSnapshot {
 			i.become(t, WaitingForPaused)
+			i.begunAt = t.Mono
 			return i.await(t, MsgPause)
 		}
 	case MsgPaused:

@@ -1,6 +1,7 @@
 package slotmove
 
 import (
+	"errors"
 	"strconv"
 	"time"
 
@@ -64,10 +65,11 @@ func (i *importer) step(ev Event) {
 			i.s.EndImport()
 		case ActReplicas:
 			m.spawn(func() {
-				if !m.o.AwaitReplicas(m.ctx, time.Duration(wait)*time.Millisecond) && !short && m.ctx.Err() == nil {
+				have := m.o.AwaitReplicas(m.ctx, time.Duration(wait)*time.Millisecond)
+				if !have && !short && m.ctx.Err() == nil {
 					m.o.Slog.Warn("Replicas have not acknowledged in time what a slot migration brought", "name", i.name, "millis", wait)
 				}
-				i.step(Event{Kind: EvReplicated})
+				i.step(Event{Kind: EvReplicated, Flag: have})
 			})
 		case ActTake:
 			m.spawn(i.take)
@@ -92,7 +94,7 @@ func (i *importer) take() {
 }
 
 // take claims slots that from owned, unless until, Mono, has come, and tells the
-// outcome. What was received must not have been flushed, nor be from here on until
+// outcome, if it is known: else neither the source nor replicas are told anything. What was received must not have been flushed, nor be from here on until
 // then, so whoever wants to flush everything waits.
 func (m *Mover) take(slots *Slots, from string, flushes, until int64, tell func(Event)) {
 	e := m.o.Engine
@@ -103,11 +105,12 @@ func (m *Mover) take(slots *Slots, from string, flushes, until int64, tell func(
 		tell(Event{Kind: EvRefused, Text: "The data set was flushed"})
 		return
 	}
-	if err := m.o.Cluster.Take(slots, from, m.start.Add(time.Duration(until)*time.Millisecond)); err != nil {
+	switch err := m.o.Cluster.Take(slots, from, m.start.Add(time.Duration(until)*time.Millisecond)); {
+	case err == nil:
+		tell(Event{Kind: EvTaken})
+	case !errors.Is(err, ErrUnsure):
 		tell(Event{Kind: EvRefused, Text: err.Error()})
-		return
 	}
-	tell(Event{Kind: EvTaken})
 }
 
 // clean deletes what was received. The session is over. On a node that is not a
@@ -242,34 +245,10 @@ func (m *Mover) owns(slots *Slots) bool {
 	return slots.All(func(slot int) bool { return m.o.Cluster.Owner(slot) == me })
 }
 
-// answerProbe is CLUSTER SYNCSLOTS PROBE. A job that has not come to its claim is
-// ended by it, so that "never" stays true.
-func (m *Mover) answerProbe(msg *Msg) string {
-	for _, i := range m.allImports() {
-		if i.name != msg.Name {
-			continue
-		}
-		i.step(Event{Kind: EvFail, Text: "Connection lost to source node"})
-		m.mu.Lock()
-		taking := i.i.Taking()
-		m.mu.Unlock()
-		if taking {
-			return probeWait
-		}
-	}
-	switch {
-	case m.owns(&msg.Slots):
-		return probeTaken
-	case m.o.Engine.View().Replica: // who has succeeded this node may be taking them
-		return probeWait
-	}
-	return probeNever
-}
-
 // receive is a message from the source in an import session.
 func (i *importer) receive(m *Msg) {
 	switch m.Kind {
-	case MsgEstablish, MsgProbe:
+	case MsgEstablish, MsgProbe, MsgInherit:
 		i.step(Event{Kind: EvFail, Text: "Source node sent a message out of turn"})
 	default:
 		i.step(Event{Kind: EvMsg, Msg: m})

@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -12,15 +13,23 @@ import (
 	"github.com/skeindb/skein/internal/engine"
 )
 
-// quietConn is a connection to which nothing matters.
-type quietConn struct{ engine.Conn }
+// heldConn is a connection that keeps what is pushed.
+type heldConn struct {
+	engine.Conn
+	mu  sync.Mutex
+	out []byte
+}
 
-func (quietConn) Push([]byte) {}
-func (quietConn) Kick()       {}
+func (c *heldConn) Push(b []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.out = append(c.out, b...)
+}
+func (*heldConn) Kick() {}
 
 // An import that waits for its node's replicas ends with the node at once. That they
 // have not acknowledged is told after the long wait, not after the short one while the
-// source's writers stand still.
+// source's writers stand still: these go on then, and it waits for the replicas again.
 func TestImportWaitsForReplicas(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -37,7 +46,8 @@ func TestImportWaitsForReplicas(t *testing.T) {
 		var log bytes.Buffer
 		env := &command.Env{}
 		env.SetLimits(command.DefaultLimits())
-		waits := make(chan time.Duration, 1)
+		waits := make(chan time.Duration, 2)
+		conn := &heldConn{}
 		m := New(Options{
 			Engine: engine.New(engine.Options{Env: env}), Slog: slog.New(slog.NewTextHandler(&log, nil)),
 			Settings: func() Settings { return Settings{Silence: time.Minute, NodeTimeout: time.Minute, LogLen: 1} },
@@ -46,10 +56,10 @@ func TestImportWaitsForReplicas(t *testing.T) {
 				if tt.close {
 					<-ctx.Done()
 				}
-				return tt.acked
+				return tt.acked || tt.paused && limit > time.Second
 			},
 		})
-		i := &importer{m: m, s: m.o.Engine.Open(quietConn{}), conn: quietConn{}, name: "n"}
+		i := &importer{m: m, s: m.o.Engine.Open(conn), conn: conn, name: "n"}
 		i.i = NewImport(Job{Name: "n"}, m.limits(), m.now())
 		m.imports = []*importer{i}
 		i.step(Event{Kind: EvMsg, Msg: &Msg{Kind: MsgAck}})
@@ -69,6 +79,10 @@ func TestImportWaitsForReplicas(t *testing.T) {
 			}
 		} else {
 			m.wg.Wait()
+		}
+		words := strings.Join(strings.Fields(string(conn.out)), " ")
+		if again := strings.Contains(words, "REQUEST-RESUME") && strings.HasSuffix(words, "REQUEST-PAUSE"); again != tt.paused {
+			t.Errorf("%s: the source is told %q", tt.name, words)
 		}
 		if told := strings.Contains(log.String(), "Replicas have not acknowledged"); told != tt.told {
 			t.Errorf("%s: told %v: %s", tt.name, told, log.String())

@@ -69,6 +69,12 @@ func TestGoodWay(t *testing.T) {
 		{Event{Kind: EvLag, Lag: 0}, "", "waiting-to-pause"},
 		{Event{Kind: EvFrozen}, "", "failover-paused"},
 		{Event{Kind: EvDrained}, "send PAUSED", "failover-paused"},
+		{msg(MsgResume), "thaw", "replicating"}, // and again
+		{Event{Kind: EvLag, Lag: 0}, "", "replicating"},
+		{msg(MsgPause), "", "waiting-to-pause"},
+		{Event{Kind: EvLag, Lag: 0}, "freeze", "waiting-to-pause"},
+		{Event{Kind: EvFrozen}, "", "failover-paused"},
+		{Event{Kind: EvDrained}, "send PAUSED", "failover-paused"},
 		{msg(MsgFailover), "send FAILOVER-GRANTED", "failover-granted"},
 		{Event{Kind: EvOwner, Owner: OwnedBySource}, "", "failover-granted"},
 		{Event{Kind: EvCancel}, "", "failover-granted"},
@@ -93,13 +99,16 @@ func TestGoodWay(t *testing.T) {
 		{Event{Kind: EvOwner, Owner: OwnedBySource}, "", "receiving-snapshot"},
 		{msg(MsgEOF), "replicas", "waiting-for-paused"},
 		{msg(MsgAck), "send ACK", "waiting-for-paused"},
-		{Event{Kind: EvReplicated}, "send REQUEST-PAUSE", "waiting-for-paused"},
+		{Event{Kind: EvReplicated, Flag: true}, "send REQUEST-PAUSE", "waiting-for-paused"},
 		{msg(MsgAck), "send ACK", "waiting-for-paused"},
 		{msg(MsgPaused), "replicas", "waiting-for-paused"},
-		{Event{Kind: EvReplicated}, "send REQUEST-FAILOVER", "failover-requested"},
-		{Event{Kind: EvReplicated}, "", "failover-requested"},
+		{Event{Kind: EvReplicated}, "send REQUEST-RESUME, replicas", "waiting-for-paused"}, // and again
+		{Event{Kind: EvReplicated, Flag: true}, "send REQUEST-PAUSE", "waiting-for-paused"},
+		{msg(MsgPaused), "replicas", "waiting-for-paused"},
+		{Event{Kind: EvReplicated, Flag: true}, "send REQUEST-FAILOVER", "failover-requested"},
+		{Event{Kind: EvReplicated, Flag: true}, "", "failover-requested"},
 		{msg(MsgGranted), "announce TAKING, replicas", "failover-granted"},
-		{Event{Kind: EvReplicated}, "take", "failover-granted"},
+		{Event{Kind: EvReplicated, Flag: true}, "take", "failover-granted"},
 		{Event{Kind: EvCancel}, "", "failover-granted"},
 		{Event{Kind: EvClosed}, "", "failover-granted"},
 		{Event{Kind: EvTaken}, "show, announce FINISH success, send FINISH success", "success"},
@@ -178,7 +187,7 @@ func TestFaultsInEachState(t *testing.T) {
 					i.Step(at(1), msg(k))
 				}
 				if i.State < FailoverGranted {
-					i.Step(at(1), Event{Kind: EvReplicated}) // nothing waits after MsgAck
+					i.Step(at(1), Event{Kind: EvReplicated, Flag: true}) // nothing waits after MsgAck
 				}
 			}
 			if name == "message of a target" {
@@ -204,6 +213,54 @@ func TestFaultsInEachState(t *testing.T) {
 	}
 }
 
+// Once the target's heir has asked for the slots the source waits for that one, as long
+// as it would have waited for the target, but not for ever; what the target says does not
+// count any more.
+func TestHeirAsks(t *testing.T) {
+	if toState(t, FailoverPaused).Inherit(at(2), heirID) {
+		t.Error("the slots were not granted yet")
+	}
+	asked := testLimits.Hold - 10
+	gone := func(ev Event) *Export {
+		x := toState(t, FailoverGranted)
+		if !x.Inherit(at(asked), heirID) {
+			t.Fatal("granted, and the heir is refused")
+		}
+		if acts := say(x.Step(at(asked+5), ev)); x.State != FailoverGranted && acts != "thaw, hangup" || x.Target != heirID {
+			t.Errorf("%q in %s of %s", acts, x.State, x.Target)
+		}
+		return x
+	}
+	for _, tt := range []struct {
+		name string
+		ev   Event
+		over bool
+	}{
+		{"the target gives up", Event{Kind: EvMsg, Msg: &Msg{Kind: MsgFinish, State: Failed}}, false},
+		{"the target, started again, knows nothing", Event{Kind: EvProbed, Node: nodeB, Text: probeNever}, false},
+		{"the heir has the answer", Event{Kind: EvProbed, Node: heirID, Text: probeWait}, false},
+		{"the heir gives up", Event{Kind: EvProbed, Node: heirID, Text: probeNever}, true},
+		{"the claim has come", Event{Kind: EvOwner, Owner: OwnedByTarget}, true},
+	} {
+		x := gone(tt.ev)
+		if x.State.Final() != tt.over {
+			t.Errorf("%s: %s", tt.name, x.State)
+		}
+		if tt.over {
+			continue
+		}
+		if x.Step(at(asked+testLimits.Hold), Event{Kind: EvTick}); x.State != FailoverGranted {
+			t.Errorf("%s: %s before the heir's time is over", tt.name, x.State)
+		}
+		if !x.Inherit(at(testLimits.HoldAll), heirID) || x.Inherit(at(testLimits.HoldAll+2), heirID) {
+			t.Errorf("%s: not until HoldAll, or after it", tt.name)
+		}
+		if x.Step(at(testLimits.HoldAll+testLimits.Hold+1), Event{Kind: EvTick}); x.State != Failed || x.Frozen() {
+			t.Errorf("%s: %s after all", tt.name, x.State)
+		}
+	}
+}
+
 // Goal: whatever happens between the two sides, whenever: writes never go on at
 // the source if the target takes the slots, and one of the two ends up with them.
 // Method: both machines in a world with delays, broken connections, dead nodes,
@@ -220,9 +277,12 @@ func TestWorlds(t *testing.T) {
 			t.Fatalf("seed %d: %v\n%s", seed, err, strings.Join(w.trace, "\n"))
 		}
 		outcomes[w.x.State.String()+"/"+w.i.State.String()]++
+		if w.heir.over {
+			outcomes["heir "+w.heir.outcome+" "+w.heir.told]++
+		}
 	}
 	t.Log(outcomes)
-	for _, want := range []string{"success/success", "failed/failed", "cancelled/cancelled"} {
+	for _, want := range []string{"success/success", "failed/failed", "cancelled/cancelled", "heir taken GRANTED", "heir dropped NEVER", "heir dropped "} {
 		if outcomes[want] == 0 {
 			t.Errorf("no world ended %s", want)
 		}
@@ -247,11 +307,15 @@ type world struct {
 	claimAt          int64 // the source hears of the claim; 0: there is none
 	takeAt           int64
 	replicasAt       int64 // ActReplicas is over
+	replicasHave     bool  // ... in time
 	frozen           bool
 	resumed          bool // writes went on after a freeze, the source being the owner by its own view
 	probeAt          int64
 	walkAt, drainAt  int64
 	closeAt, cleanAt int64
+	probed           string // node that is asked
+	back             bool   // the target's process was started again, and knows nothing
+	heir             heir
 	shown, cleaned   bool
 	trace            []string
 }
@@ -295,7 +359,7 @@ func (w *world) stepX(ev Event) {
 		case ActSend:
 			w.put(&w.toI, packet{m: a.Msg})
 		case ActFreeze:
-			w.frozen = true
+			w.frozen, w.resumed = true, false
 			w.stepX(Event{Kind: EvFrozen})
 			w.drainAt = w.now + w.delay()
 		case ActThaw:
@@ -305,7 +369,7 @@ func (w *world) stepX(ev Event) {
 			w.put(&w.toI, packet{end: true})
 			w.up = false
 		case ActProbe:
-			w.probeAt = w.now + w.delay()
+			w.probed, w.probeAt = w.x.Target, w.now+w.delay()
 		}
 	}
 }
@@ -328,13 +392,18 @@ func (w *world) stepI(ev Event) {
 			w.closeAt = w.now + w.delay()
 		case ActReplicas:
 			limit, _ := w.i.ReplicaWait()
-			w.replicasAt = w.now + 1 + min(w.delay(), limit)
+			d := w.delay()
+			w.replicasAt, w.replicasHave = w.now+1+min(d, limit), d <= limit
 		case ActTake:
 			w.takeAt = w.now + w.delay()
 		case ActShow:
 			w.shown = true
 		case ActClean:
 			w.cleanAt = w.now + w.delay()
+		case ActAnnounce:
+			if a.Msg.Kind == MsgTaking {
+				w.heir.whole = a.Msg.Left > 0 && w.rnd.IntN(5) > 0
+			}
 		}
 	}
 }
@@ -357,8 +426,14 @@ func due(t *int64, now int64) bool {
 func (w *world) run() error {
 	w.walkAt = w.now + 1 + w.rnd.Int64N(300)
 	fault, faultAt := w.rnd.IntN(12), w.rnd.Int64N(340)
+	if fault == 7 {
+		faultAt = -1
+	}
 	w.stepX(Event{Kind: EvBegun})
 	for ; w.now < 20_000; w.now++ {
+		if fault == 7 && !w.dead && w.i.State == FailoverGranted {
+			faultAt = w.now + w.rnd.Int64N(2)
+		}
 		if w.now == faultAt {
 			switch fault {
 			case 0:
@@ -371,13 +446,16 @@ func (w *world) run() error {
 				w.stepX(Event{Kind: EvFail, Text: "flushed"})
 			case 4:
 				w.stepI(Event{Kind: EvFail, Text: "out of memory"})
-			case 5, 6: // kill -9
+			case 5, 6, 7: // kill -9, or one just when it takes the slots
 				w.dead, w.toI, w.closeAt, w.cleanAt = true, nil, 0, 0
-				if w.takeAt != 0 && w.rnd.IntN(2) == 0 {
+				if w.takeAt != 0 && w.now <= w.i.TakeUntil() && w.rnd.IntN(2) == 0 {
 					w.take() // saved, and then it died
 				}
 				w.takeAt = 0
 				w.cut()
+				if w.claimAt == 0 && w.owner == OwnedBySource {
+					w.heir.nextAt = w.now + 1 + w.rnd.Int64N(6000)
+				}
 			}
 		}
 		if due(&w.walkAt, w.now) {
@@ -408,11 +486,15 @@ func (w *world) run() error {
 			w.stepI(Event{Kind: EvClosed})
 		}
 		if due(&w.replicasAt, w.now) {
-			w.stepI(Event{Kind: EvReplicated})
+			w.stepI(Event{Kind: EvReplicated, Flag: w.replicasHave})
 		}
 		if due(&w.takeAt, w.now) {
-			w.take()
-			w.stepI(Event{Kind: EvTaken})
+			if w.now > w.i.TakeUntil() {
+				w.stepI(Event{Kind: EvRefused, Text: "late"})
+			} else {
+				w.take()
+				w.stepI(Event{Kind: EvTaken})
+			}
 		}
 		if due(&w.cleanAt, w.now) {
 			w.cleaned = true
@@ -425,8 +507,10 @@ func (w *world) run() error {
 			w.stepX(Event{Kind: EvOwner, Owner: OwnedByTarget})
 		}
 		if due(&w.probeAt, w.now) {
-			w.stepX(Event{Kind: EvProbed, Text: w.probe()})
+			w.stepX(Event{Kind: EvProbed, Node: w.probed, Text: w.probe()})
 		}
+		w.back = w.back || w.dead && w.rnd.IntN(2000) == 0
+		w.stepHeir()
 		if w.x.State == WaitingToPause && w.now%3 == 0 {
 			w.stepX(Event{Kind: EvLag, Lag: w.rnd.Int64N(1 << 20)})
 		}
@@ -460,9 +544,80 @@ func (w *world) run() error {
 // take is the claim. Some member tells the source before Hold is over.
 func (w *world) take() { w.claimAt = w.now + 1 + w.rnd.Int64N(1000) }
 
+// heir is who has succeeded a target that died, as heir.go does it; 0: not waited for.
+type heir struct {
+	whole   bool // TAKING was heard
+	over    bool // it has deleted what came, or taken it
+	nextAt  int64
+	asked   int64
+	askAt   int64 // the question arrives
+	toldAt  int64 // the answer does
+	told    string
+	takeAt  int64
+	outcome string
+}
+
+const heirID = "cccccccccccccccccccccccccccccccccccccccc"
+
+// late is a delay beside which the others are short: a node is stopped.
+func (w *world) late() int64 {
+	if w.rnd.IntN(4) == 0 {
+		return w.rnd.Int64N(6000)
+	}
+	return w.delay()
+}
+
+func (w *world) stepHeir() {
+	h := &w.heir
+	end := func(outcome string) {
+		h.over, h.outcome = true, outcome
+		w.trace = append(w.trace, fmt.Sprintf("%6d heir: %s, answered %q", w.now, outcome, h.told))
+	}
+	if due(&h.nextAt, w.now) {
+		if !h.whole {
+			end("dropped")
+			return
+		}
+		h.asked, h.askAt = w.now, w.now+1+w.late()
+	}
+	if due(&h.askAt, w.now) {
+		switch {
+		case w.x.Inherit(at(w.now), heirID):
+			h.told = inheritGranted
+		case w.owner == OwnedByTarget:
+			h.told = inheritTaken
+		default:
+			h.told = inheritNever
+		}
+		h.toldAt = w.now + 1 + w.late()
+	}
+	if due(&h.toldAt, w.now) {
+		if h.told == inheritNever {
+			end("dropped")
+			return
+		}
+		h.takeAt = w.now + 1 + w.late()
+	}
+	if due(&h.takeAt, w.now) {
+		if w.now > h.asked+testLimits.GrantTTL || w.rnd.IntN(4) == 0 { // refused
+			h.nextAt = w.now + 100
+			return
+		}
+		w.take()
+		end("taken")
+	}
+}
+
 // probe is what the driver answers.
 func (w *world) probe() string {
-	if w.dead {
+	switch {
+	case w.probed == heirID && w.heir.outcome == "taken":
+		return probeTaken
+	case w.probed == heirID && !w.heir.over:
+		return probeWait
+	case w.probed == heirID, w.back && w.claimAt == 0 && w.owner == OwnedBySource:
+		return probeNever
+	case w.dead:
 		return ""
 	}
 	w.stepI(Event{Kind: EvFail, Text: "lost"})

@@ -19,22 +19,24 @@ const (
 	MsgEOF            // the snapshot is complete
 	MsgPause          // the target wants writes to stop
 	MsgPaused         // they have, and this is behind the last effect
+	MsgResume         // the target's replicas are not in step: writes go on, it will ask again
 	MsgFailover       // the target wants to take the slots
 	MsgGranted        // it may
 	MsgFinish         // STATE s NAME n [MESSAGE m]: it is over
 	MsgProbe          // NAME n SLOTSRANGE a b ...: has the target taken the slots?
-	MsgTaking         // NAME n LEFT ms: to replicas of a target: its heir may take the slots for so long
+	MsgTaking         // NAME n LEFT ms: to replicas of a target: everything has come, and for so long its heir may still get the slots; 0: it is over
 	MsgLeave          // NAME n SLOTSRANGE a b ...: to replicas of a source: the slots may be taken from here on
+	MsgInherit        // SOURCE id NAME n SLOTSRANGE a b ...: may the target's heir, id, take the slots?
 )
 
-var kindWords = [...]string{"", "establish", "ack", "snapshot-eof", "request-pause", "paused", "request-failover", "failover-granted", "finish", "probe", "taking", "leave"}
+var kindWords = [...]string{"", "establish", "ack", "snapshot-eof", "request-pause", "paused", "request-resume", "request-failover", "failover-granted", "finish", "probe", "taking", "leave", "inherit"}
 
 func (k Kind) String() string { return strings.ToUpper(kindWords[k]) }
 
 // Msg is one message between the two sides, or from one of them to its replicas.
 type Msg struct {
 	Kind   Kind
-	Source string // node id
+	Source string // node id; of MsgInherit that of the heir
 	Name   string // of the job, 40 hexadecimal digits
 	Slots  Slots
 	Mark   int64  // of MsgAck
@@ -107,7 +109,7 @@ func ParseMsg(args [][]byte) (m Msg, errText string) {
 	if len(args) == 0 {
 		return m, command.ErrSyntax
 	}
-	for k := MsgEstablish; k <= MsgLeave; k++ {
+	for k := MsgEstablish; k <= MsgInherit; k++ {
 		if command.Word(args[0], kindWords[k]) {
 			m.Kind = k
 		}
@@ -121,7 +123,7 @@ func ParseMsg(args [][]byte) (m Msg, errText string) {
 		word, value := args[0], args[1]
 		args = args[2:]
 		switch {
-		case m.Kind == MsgEstablish && command.Word(word, "source"):
+		case (m.Kind == MsgEstablish || m.Kind == MsgInherit) && command.Word(word, "source"):
 			if !isID(value) {
 				return m, errNodeName + printable(value)
 			}
@@ -144,7 +146,7 @@ func ParseMsg(args [][]byte) (m Msg, errText string) {
 				if m.Left, ok = command.ParseInt(value); !ok || m.Left < 0 {
 					return m, command.ErrSyntax
 				}
-			case (m.Kind == MsgProbe || m.Kind == MsgLeave) && command.Word(word, "slotsrange"):
+			case m.Kind >= MsgProbe && m.Kind != MsgTaking && command.Word(word, "slotsrange"):
 				if args, errText = parseRanges(append([][]byte{value}, args...), &m.Slots); errText != "" {
 					return m, errText
 				}
@@ -190,8 +192,8 @@ func ParseMsg(args [][]byte) (m Msg, errText string) {
 		if !named {
 			return m, command.ErrSyntax
 		}
-	case MsgProbe, MsgLeave:
-		if !named || m.Slots.Len() == 0 {
+	case MsgProbe, MsgLeave, MsgInherit:
+		if !named || m.Slots.Len() == 0 || m.Kind == MsgInherit && m.Source == "" {
 			return m, command.ErrSyntax
 		}
 	}
@@ -220,6 +222,9 @@ func (m *Msg) Append(dst []byte) []byte {
 		args = append(args, "NAME", m.Name, "LEFT", strconv.FormatInt(m.Left, 10))
 	case MsgProbe, MsgLeave:
 		args = append(args, "NAME", m.Name)
+		ranges()
+	case MsgInherit:
+		args = append(args, "SOURCE", m.Source, "NAME", m.Name)
 		ranges()
 	}
 	return resp.AppendCommandStrings(dst, args...)

@@ -19,12 +19,13 @@ func words(line string) (args [][]byte) {
 func TestMessages(t *testing.T) {
 	for _, m := range []Msg{
 		{Kind: MsgEstablish, Source: nodeA, Name: jobN, Slots: someSlots(0, 1, 2, 7, 16383)},
-		{Kind: MsgAck, Mark: 1 << 40}, {Kind: MsgEOF}, {Kind: MsgPause}, {Kind: MsgPaused}, {Kind: MsgFailover}, {Kind: MsgGranted},
+		{Kind: MsgAck, Mark: 1 << 40}, {Kind: MsgEOF}, {Kind: MsgPause}, {Kind: MsgPaused}, {Kind: MsgResume}, {Kind: MsgFailover}, {Kind: MsgGranted},
 		{Kind: MsgFinish, Name: jobN, State: Success},
 		{Kind: MsgFinish, Name: jobN, State: Failed, Text: "a reason\r\nof two lines"},
 		{Kind: MsgProbe, Name: jobN, Slots: someSlots(5)},
 		{Kind: MsgTaking, Name: jobN, Left: 3999},
 		{Kind: MsgLeave, Name: jobN, Slots: someSlots(5, 6)},
+		{Kind: MsgInherit, Source: nodeB, Name: jobN, Slots: someSlots(5, 6)},
 	} {
 		var p resp.Parser
 		argv, _, err := p.Next(m.Append(nil), nil)
@@ -60,14 +61,16 @@ func TestMessages(t *testing.T) {
 		"ESTABLISH SOURCE " + nodeA + " NAME abc CAPA skein1 SLOTSRANGE 0 1":          "ERR syntax error",
 		"ESTABLISH NAME " + jobN + " CAPA skein1 SLOTSRANGE 0 1":                      "ERR syntax error",
 		"ESTABLISH SOURCE " + nodeA + " NAME " + jobN + " CAPA skein1":                "ERR No slot ranges specified",
-		"FINISH STATE success":                 "ERR syntax error",
-		"FINISH STATE connecting NAME " + jobN: "ERR syntax error",
-		"FINISH NAME " + jobN:                  "ERR syntax error",
-		"PROBE NAME " + jobN:                   "ERR syntax error",
-		"TAKING LEFT 5":                        "ERR syntax error",
-		"TAKING LEFT -5 NAME " + jobN:          "ERR syntax error",
-		"TAKING NAME " + jobN + " SLOTSRANGE":  "ERR syntax error",
-		"LEAVE SLOTSRANGE 1 1":                 "ERR syntax error",
+		"FINISH STATE success":                      "ERR syntax error",
+		"FINISH STATE connecting NAME " + jobN:      "ERR syntax error",
+		"FINISH NAME " + jobN:                       "ERR syntax error",
+		"PROBE NAME " + jobN:                        "ERR syntax error",
+		"TAKING LEFT 5":                             "ERR syntax error",
+		"TAKING LEFT -5 NAME " + jobN:               "ERR syntax error",
+		"TAKING NAME " + jobN + " SLOTSRANGE":       "ERR syntax error",
+		"LEAVE SLOTSRANGE 1 1":                      "ERR syntax error",
+		"INHERIT NAME " + jobN + " SLOTSRANGE 1 1":  "ERR syntax error",
+		"INHERIT SOURCE " + nodeB + " NAME " + jobN: "ERR syntax error",
 	} {
 		if _, got := ParseMsg(words(line)); got != want {
 			t.Errorf("%s: %q, want %q", line, got, want)
@@ -93,7 +96,8 @@ func TestRanges(t *testing.T) {
 // what it takes is written and read as the same again.
 func FuzzMessage(f *testing.F) {
 	for _, m := range []Msg{{Kind: MsgEstablish, Source: nodeA, Name: jobN, Slots: someSlots(0, 1, 2, 7)}, {Kind: MsgAck, Mark: 7},
-		{Kind: MsgFinish, Name: jobN, State: Failed, Text: "why"}, {Kind: MsgProbe, Name: jobN, Slots: someSlots(5)}, {Kind: MsgPaused}} {
+		{Kind: MsgFinish, Name: jobN, State: Failed, Text: "why"}, {Kind: MsgProbe, Name: jobN, Slots: someSlots(5)}, {Kind: MsgPaused},
+		{Kind: MsgInherit, Source: nodeB, Name: jobN, Slots: someSlots(5)}} {
 		f.Add(m.Append(nil))
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {

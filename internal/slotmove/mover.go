@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"log/slog"
 	"net"
 	"sync"
@@ -36,9 +37,13 @@ type Cluster interface {
 	Leave(slots *Slots)
 	// Take makes this node the owner of slots that from owned so far, durably;
 	// when it returns the slots are served, which Owners may show later. After until
-	// it fails. No slot locks are held.
+	// it fails. No slot locks are held. ErrUnsure: the node ends, and only its next start
+	// will show whether the slots are its own.
 	Take(slots *Slots, from string, until time.Time) error
 }
+
+// ErrUnsure is an error of Cluster.Take.
+var ErrUnsure = errors.New("slotmove: the node ends while it takes slots")
 
 // Tail reads the log of effects from a cut on (repl.Tail).
 type Tail interface {
@@ -177,11 +182,12 @@ func (m *Mover) tick() {
 		if replica {
 			x.step(Event{Kind: EvFail, Text: "This node is no longer a primary"})
 		}
-		if n, ok := m.o.Cluster.Node(x.target); !ok || !n.Primary {
+		if n, ok := m.o.Cluster.Node(x.target()); !ok || !n.Primary {
 			x.step(Event{Kind: EvFail, Text: "Target node is no longer a primary"})
 		}
 		x.lookAtOwner()
 		x.step(Event{Kind: EvTick})
+		x.announce()
 	}
 	for _, i := range m.allImports() {
 		if replica {

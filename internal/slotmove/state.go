@@ -74,20 +74,24 @@ type Job struct {
 type Limits struct {
 	Silence   int64 // without a word from the other side, a migration fails
 	Pause     int64 // writes wait at most so long for the target to ask for the slots
-	GrantTTL  int64 // after asking for the slots, a grant that comes later is not used
+	GrantTTL  int64 // for so long after asking for the slots they may be taken
 	Hold      int64 // after granting, the source waits at most so long to learn the outcome
+	HoldAll   int64 // ... and so long in all, if heirs of the target ask meanwhile
 	PauseLag  int64 // writes are stopped when no more than this is outstanding
 	ProbeEach int64 // time between two probes
 
-	// The target waits at most so long for its replicas to have what it received,
-	// before it lets the source stop writes, and once more when they have stopped.
-	Replicas, PausedReplicas int64
+	// The target waits at most so long for its replicas to have what it received before
+	// it lets the source stop writes. Once they have stopped it waits between the two
+	// limits, twice as long as the replicas needed before; if that is not enough it lets
+	// writes go on and begins again, Replicas in all.
+	Replicas, PausedReplicas, PausedReplicasMax int64
 }
 
 // limits for a silence and a node timeout.
 func limits(silence, nodeTimeout int64) Limits {
-	return Limits{Silence: silence, Pause: 1000, GrantTTL: 2000, Hold: 2000 + 2*nodeTimeout, PauseLag: 128 << 10, ProbeEach: 100,
-		Replicas: min(silence/4, 5000), PausedReplicas: 25}
+	hold := 2000 + 2*nodeTimeout
+	return Limits{Silence: silence, Pause: 1000, GrantTTL: 2000, Hold: hold, HoldAll: 2 * hold, PauseLag: 128 << 10, ProbeEach: 100,
+		Replicas: min(silence/4, 5000), PausedReplicas: 25, PausedReplicasMax: 100}
 }
 
 // Owner is who owns the slots of a job, as this node knows.
@@ -119,11 +123,11 @@ const (
 	EvClosed                      // target: nothing of the connection runs any more
 	EvCancel                      // by command
 	EvFail                        // Text: why
-	EvProbed                      // Text: the target's answer
+	EvProbed                      // Text: the answer of Node
 	EvTaken                       // target: the slots are its own
 	EvRefused                     // target: they could not be taken. Text: why
 	EvCleaned                     // target: what it had received is gone
-	EvReplicated                  // target: its replicas have what was received, or the wait is over
+	EvReplicated                  // target: its replicas have what was received (Flag), or the wait is over
 	EvTick
 )
 
@@ -131,6 +135,7 @@ const (
 type Event struct {
 	Kind  EventKind
 	Text  string
+	Node  string
 	Msg   *Msg
 	Lag   int64
 	Owner Owner
@@ -160,11 +165,15 @@ type Action struct {
 	Msg  *Msg
 }
 
-// Answers to a probe.
+// Answers to a probe, and to the question of an heir.
 const (
 	probeTaken = "TAKEN" // the slots are the target's
 	probeNever = "NEVER" // they are not, and by this job will not be
-	probeWait  = "WAIT"  // it is taking them now, or its heir may
+	probeWait  = "WAIT"  // it is taking them now, or its heir may; ask again
+
+	inheritGranted = "GRANTED" // take them within GrantTTL of the question
+	inheritTaken   = "TAKEN"   // they are the shard's already
+	inheritNever   = "NEVER"   // they stay where they are
 )
 
 // said is the reason that the other side gave.

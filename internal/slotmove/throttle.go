@@ -76,11 +76,22 @@ func (b *brake) stop(cut func()) {
 	b.frozen = true
 }
 
+// resume ends stop, which may come again.
+func (b *brake) resume() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.letGo()
+}
+
 // release lets writers go on, for good.
 func (b *brake) release() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.over = true
+	b.letGo()
+}
+
+func (b *brake) letGo() {
 	switch {
 	case b.pulse:
 		b.endPulse()

@@ -10,20 +10,20 @@ import (
 
 // tracked is a migration to this node's primary, known from the stream: the keys
 // come as ordinary commands and must stay hidden here too. A replica that becomes
-// a primary meanwhile deletes them, but takes the slots if its primary was about to:
-// nobody can tell whether it has, and the source waits for an answer.
+// a primary meanwhile settles it (heir.go).
 type tracked struct {
 	Job
-	heard   int64 // Mono
-	source  string
-	until   int64 // Mono until which the slots may be taken; 0: they were not granted
-	flushes int64
-	taking  bool
-}
+	heard  int64 // Mono
+	source string
+	taking bool // inherit runs
 
-// heirMargin is how much earlier than its primary said a replica stops to take slots:
-// for the time that the word may have been under way, ms.
-const heirMargin = 500
+	// Everything has come and the primary may take the slots (TAKING): what that
+	// was true of, and until when, Mono, it is worth to be remembered.
+	whole   bool
+	until   int64
+	flushes int64
+	links   int64
+}
 
 // fromPrimary is a message in the stream from the primary.
 func (m *Mover) fromPrimary(msg *Msg) {
@@ -33,7 +33,8 @@ func (m *Mover) fromPrimary(msg *Msg) {
 	case MsgTaking:
 		m.mu.Lock()
 		if t := m.tracked[msg.Name]; t != nil {
-			t.until, t.flushes = m.now().Mono+msg.Left-heirMargin, m.o.Engine.Flushes()
+			t.whole, t.until = msg.Left > 0, m.now().Mono+msg.Left
+			t.flushes, t.links = m.o.Engine.Flushes(), m.o.Engine.PrimaryLinks()
 		}
 		m.mu.Unlock()
 	case MsgFinish:
@@ -99,51 +100,15 @@ func (m *Mover) tickTracked(replica bool) {
 	for _, t := range all {
 		switch {
 		case t.taking:
-		case !replica && now < t.until && !m.owns(&t.Slots):
-			m.inherit(t)
 		case !replica:
-			m.settle(t.Name, &t.Slots, "The target node failed over")
-		case now < t.until: // the primary may be dead, and the election take longer than the rest here
+			m.succeed(&t)
+		case t.whole && now < t.until: // the primary may be dead, and the election take longer than the rest here
 		case now-t.heard > forgetAfter:
 			m.untrack(t.Name, Failed, "Nothing was heard of it from the primary")
 		case now-t.heard > 2*announceEvery && t.Slots.All(func(slot int) bool { return empty(e.Store, slot) }):
 			m.untrack(t.Name, Failed, "Nothing was heard of it from the primary")
 		}
 	}
-}
-
-// inherit takes the slots in the place of the primary that this node has succeeded.
-func (m *Mover) inherit(t tracked) {
-	m.mu.Lock()
-	if t := m.tracked[t.Name]; t != nil {
-		t.taking = true
-	}
-	m.mu.Unlock()
-	m.spawn(func() {
-		m.take(&t.Slots, t.source, t.flushes, t.until, func(ev Event) {
-			if !m.o.Engine.View().Replica {
-				m.settle(t.Name, &t.Slots, ev.Text)
-				return
-			}
-			m.mu.Lock() // a replica again: it is its new primary's
-			if t := m.tracked[t.Name]; t != nil {
-				t.taking, t.until = false, 0
-			}
-			m.mu.Unlock()
-		})
-	})
-}
-
-// settle ends, on a primary, a migration that was known from the stream: it deletes the
-// keys, or shows them if the slots have come. why is the reason if they have not.
-func (m *Mover) settle(name string, slots *Slots, why string) {
-	m.drop(slots)
-	s := Failed
-	if m.owns(slots) {
-		s, why = Success, ""
-	}
-	m.o.Announce((&Msg{Kind: MsgFinish, Name: name, State: s, Text: why}).Append(nil))
-	m.untrack(name, s, why)
 }
 
 // leaving are slots that a migration may take from this node's shard, known from
@@ -160,9 +125,14 @@ func (m *Mover) tickLeaving(replica bool) {
 	now := m.now().Mono
 	m.mu.Unlock()
 	for name, l := range all {
-		over := now-l.heard > forgetAfter // it was given up, and nobody lived to say so
-		if !replica && m.dropTaken(&l.slots) {
+		var over bool
+		switch {
+		case !replica && m.dropTaken(&l.slots):
 			over = true
+		case replica && !m.keptByPrimary(&l.slots): // who has them, or lost them and died, may have left keys
+			over = l.slots.All(func(slot int) bool { return empty(m.o.Engine.Store, slot) })
+		default: // it was given up, and nobody lived to say so
+			over = now-l.heard > forgetAfter+m.limits().Hold
 		}
 		if over {
 			m.mu.Lock()
@@ -170,6 +140,18 @@ func (m *Mover) tickLeaving(replica bool) {
 			m.mu.Unlock()
 		}
 	}
+}
+
+// keptByPrimary reports whether a primary of this node's shard, which is not known to
+// have failed, owns one of the slots.
+func (m *Mover) keptByPrimary(slots *Slots) (any bool) {
+	cl := m.o.Cluster
+	shard := m.shard(cl.MyID())
+	slots.Each(func(slot int) {
+		n, ok := cl.Node(cl.Owner(slot))
+		any = any || ok && n.Primary && n.Shard == shard
+	})
+	return any
 }
 
 // dropTaken deletes the keys of slots that are another's, but for those that come
@@ -207,6 +189,8 @@ func (m *Mover) syncSlots(c *command.Ctx) {
 		m.establish(c, &msg)
 	case msg.Kind == MsgProbe:
 		c.Simple(m.answerProbe(&msg))
+	case msg.Kind == MsgInherit:
+		c.Simple(m.answerHeir(&msg))
 	default:
 		c.Error("ERR CLUSTER SYNCSLOTS " + msg.Kind.String() + " only goes with a migration's connection")
 	}

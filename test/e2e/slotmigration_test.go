@@ -632,3 +632,36 @@ func TestSlotMigrationWaitsForReplicas(t *testing.T) {
 		t.Errorf("the target's heir has %d keys of %d", n, keys)
 	}
 }
+
+// A replica of the target that falls behind in the hand-over itself does not keep the
+// source's writers waiting, and the slots do not change hands without it: writers go on,
+// and the hand-over begins again when it is in step.
+func TestHandoverWaitsForReplica(t *testing.T) {
+	c, relays := proc.FormRelayed(t, []int{1, 1, 0})
+	from, to, heir := c.Nodes[0], c.Nodes[1], c.Nodes[4]
+	const first, last = 100, 119
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	writers := workload.StartSure(ctx, c, 2, 10, workload.TagsIn(1, first, last-first+1)[0])
+	writers.Progress(t, 50, "before the move")
+	reached := relays.HoldAt("PAUSED")
+	defer relays.Release()
+	migrate(from, to, first, last)
+	select {
+	case <-reached:
+	case <-time.After(proc.Patience):
+		t.Fatalf("no PAUSED: %v", lastJob(t, from))
+	}
+	heir.Freeze()
+	relays.Release()
+	writers.Progress(t, 50, "while a replica of the target stands still")
+	if me := to.Myself(); me.Serves(first) {
+		t.Error("the slots have changed hands without the target's replica")
+	}
+	heir.Signal(syscall.SIGCONT)
+	waitJob(t, from, "success")
+	t.Logf("the longest pause took %s us", from.Info()["slot_migration_max_pause_usec"])
+	stop()
+	t.Log(writers.Check(t, c))
+	proc.WaitInStep(t, to, heir)
+}
