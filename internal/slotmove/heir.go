@@ -1,5 +1,7 @@
 package slotmove
 
+import "slices"
+
 // Who owns the slots when the target dies in the hand-over. Its heir knows from the
 // stream that everything has come (TAKING), but not what the source does: it may hold
 // its writers still, or have let them go on because the time was over, and the heir may
@@ -23,26 +25,28 @@ func (m *Mover) succeed(t *tracked) {
 }
 
 // holder returns the node from which the heir of a target may get the slots: the source,
-// or who has them in the heir's own shard. It is "" if another has them all or some.
+// or who has them in the heir's own shard; "" if another has them, or several do.
 // certain is false while some have no owner at all.
 func (m *Mover) holder(t *tracked) (from string, certain bool) {
 	cl := m.o.Cluster
-	shard := m.shard(cl.MyID())
-	certain = true
-	first := true
+	var owners []string
 	t.Slots.Each(func(slot int) {
-		o := cl.Owner(slot)
-		switch {
-		case o == "":
-			certain = false
-		case o != t.source && (shard == "" || m.shard(o) != shard), !first && o != from:
-			from = ""
-		case first:
-			from = o
+		if o := cl.Owner(slot); !slices.Contains(owners, o) {
+			owners = append(owners, o)
 		}
-		first = false
 	})
-	return from, certain
+	switch {
+	case slices.Contains(owners, ""):
+		return "", false
+	case len(owners) > 1:
+		return "", true
+	case owners[0] == t.source:
+		return t.source, true
+	}
+	if shard := m.shard(cl.MyID()); shard != "" && m.shard(owners[0]) == shard {
+		return owners[0], true
+	}
+	return "", true
 }
 
 // shard is the shard of a node, "" if that is not known.

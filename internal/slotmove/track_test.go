@@ -228,6 +228,7 @@ func TestProbeOfReplica(t *testing.T) {
 		}
 	}
 	// Who has succeeded it says so while it has not settled that.
+	n.E.SetView(&engine.View{})
 	m.fromPrimary(&Msg{Kind: MsgEstablish, Source: nodeA, Name: jobN, Slots: someSlots(7)})
 	for _, left := range []int64{0, 1000} {
 		m.fromPrimary(&Msg{Kind: MsgTaking, Name: jobN, Left: left})
