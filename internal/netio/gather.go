@@ -54,7 +54,7 @@ type gatherer struct {
 // transfer is one read or write.
 type transfer struct {
 	uring.Op
-	done chan struct{} // holds a token when the Op has run
+	done chan struct{} // a token when another goroutine has run the Op
 	next *transfer
 }
 
@@ -118,37 +118,53 @@ func (g *gatherer) do(fd int, p []byte, send bool) (int, error) {
 	t := g.take()
 	t.FD, t.Buf, t.Send = fd, p, send
 	b := g.open
-	if b == nil {
+	mine := b == nil
+	if mine {
 		b = g.openBatch()
-		b.add(t)
 		turn := g.opened
+		b.add(t)
 		g.mu.Unlock()
 		runtime.Gosched()
 		g.mu.Lock()
-		if g.opened == turn && g.open == b {
-			g.open = nil
+		if mine = g.opened == turn && g.open == b; mine && b.n == 1 && !g.always {
+			g.missed()
+			g.end(b)
+			g.put(t)
 			g.mu.Unlock()
-			g.carry(b)
-		} else { // it became full
-			g.mu.Unlock()
-		}
-	} else if b.add(t); b.n == maxGather {
-		g.open = nil
-		g.mu.Unlock()
-		g.carry(b)
+			return moveFD(fd, p, send)
+		} // if not mine, it became full
 	} else {
-		g.mu.Unlock()
+		b.add(t)
+		mine = b.n == maxGather
 	}
-	<-t.done
+	if mine {
+		g.open = nil
+		g.misses, g.alone = 0, 0
+	}
+	g.mu.Unlock()
+	if mine {
+		g.carry(b, t)
+	} else {
+		<-t.done
+	}
 	n, errno := t.N, t.Err
-	t.Buf = nil
 	g.mu.Lock()
-	t.next, g.free = g.free, t
+	if mine {
+		g.end(b)
+	}
+	g.put(t)
 	g.mu.Unlock()
 	if errno != 0 {
 		return -1, errno
 	}
 	return n, nil
+}
+
+// missed notes that nobody has joined; mu is held.
+func (g *gatherer) missed() {
+	if g.misses++; g.misses > g.patience {
+		g.alone = min(1<<min(g.misses-g.patience, 8)-1, maxAlone)
+	}
 }
 
 // take returns a transfer; mu is held.
@@ -159,6 +175,12 @@ func (g *gatherer) take() *transfer {
 	}
 	g.free, t.next = t.next, nil
 	return t
+}
+
+// put takes a transfer back, which is over; mu is held.
+func (g *gatherer) put(t *transfer) {
+	t.Buf = nil
+	t.next, g.free = g.free, t
 }
 
 // openBatch begins a batch; mu is held.
@@ -179,10 +201,22 @@ func (b *batch) add(t *transfer) {
 	b.n++
 }
 
-// carry runs a batch that is no longer open, and wakes those who wait for it.
-func (g *gatherer) carry(b *batch) {
+// end empties a batch to be used again; mu is held.
+func (g *gatherer) end(b *batch) {
+	if g.open == b {
+		g.open = nil
+	}
+	clear(b.of[:b.n])
+	clear(b.ops[:b.n])
+	b.n = 0
+	b.next, g.spare = g.spare, b
+}
+
+// carry runs a batch that is no longer open, and wakes those who wait for it, all
+// but the caller, whose transfer is own.
+func (g *gatherer) carry(b *batch, own *transfer) {
 	n := 0
-	if (b.n > 1 || g.always) && !g.dead.Load() {
+	if !g.dead.Load() {
 		n = g.together(b.ops[:b.n])
 	}
 	for _, o := range b.ops[n:b.n] {
@@ -191,23 +225,10 @@ func (g *gatherer) carry(b *batch) {
 		o.Err, _ = err.(syscall.Errno)
 	}
 	for _, t := range b.of[:b.n] {
-		t.done <- struct{}{}
-	}
-	g.mu.Lock()
-	switch {
-	case g.always:
-	case b.n == 1:
-		if g.misses++; g.misses > g.patience {
-			g.alone = min(1<<min(g.misses-g.patience, 8)-1, maxAlone)
+		if t != own {
+			t.done <- struct{}{}
 		}
-	default:
-		g.misses, g.alone = 0, 0
 	}
-	clear(b.of[:b.n])
-	clear(b.ops[:b.n])
-	b.n = 0
-	b.next, g.spare = g.spare, b
-	g.mu.Unlock()
 }
 
 // together returns how many of ops the ring has run.
