@@ -6,10 +6,10 @@ import (
 	"slices"
 )
 
-// node is one entry of the node table. All times are monotonic, 0 = never.
+// node is one entry of the node table. All times are monotonic, 0 = never. What every
+// tick and every gossip entry looks at is here, each group a line of cache, and close
+// to that of other nodes: with many of them each line, and each page, is from memory.
 type node struct {
-	// Each group is a line of cache, and so is what every tick and every gossip entry
-	// looks at: with thousands of nodes each line is from memory.
 	id       NodeID
 	flags    Flags
 	accusers uint16 // len(reports)
@@ -17,13 +17,17 @@ type node struct {
 	pingSent Millis
 	pongRecv Millis
 
-	out     *link
-	in      *link
-	addr    Addr
-	reports []report
+	out       *link
+	in        *link
+	addr      Addr
+	slotCount int
+	dataRecv  Millis
+	*nodeRest
+}
 
-	slotCount    int
-	dataRecv     Millis
+// nodeRest is what is asked for when a node says something itself, or less often.
+type nodeRest struct {
+	reports      []report
 	created      Millis
 	meetSent     Millis
 	inboundFreed Millis
@@ -198,7 +202,7 @@ func (m *Machine) foundPlaces(id *NodeID) *[2]*node {
 
 // addNode puts a new node into the table.
 func (m *Machine) addNode(id NodeID, flags Flags) *node {
-	n := &node{id: id, flags: flags, created: m.now.Mono, shard: m.randomID()}
+	n := &node{id: id, flags: flags, nodeRest: &nodeRest{created: m.now.Mono, shard: m.randomID()}}
 	if k := len(m.freeIdx); k > 0 {
 		n.idx = m.freeIdx[k-1]
 		m.freeIdx = m.freeIdx[:k-1]

@@ -160,8 +160,13 @@ type campaign struct {
 }
 
 func (c *campaign) run(first, last uint64, jobs int) int {
-	// More would cost more in fresh memory than it spares in collections.
-	defer debug.SetGCPercent(debug.SetGCPercent(150))
+	// More would cost more in fresh memory than it spares in collections. Large
+	// worlds keep most of what they allocate, and that is gigabytes.
+	percent := 150
+	if c.opt.Nodes > 300 {
+		percent = 30
+	}
+	defer debug.SetGCPercent(debug.SetGCPercent(percent))
 	start := time.Now()
 	results := make([]chan Result, min(uint64(max(jobs, 1)), last-first+1))
 	var wg sync.WaitGroup
