@@ -66,8 +66,13 @@ func (r *Repl) Confirm(s *engine.Session, cmd []byte, n int, timeoutMs int64, do
 	r.parkUntil(w, deadline, func() { done(r.enough(w), late) })
 }
 
-// Append adds a command that belongs to no database to the stream.
-func (r *Repl) Append(cmd []byte) { r.log.AppendControl(cmd) }
+// Append adds a command that belongs to no database to the stream; not that of a
+// primary which has been replaced, whose history ends where the new one's begins.
+func (r *Repl) Append(cmd []byte) {
+	if !r.e.View().Replica {
+		r.log.AppendControl(cmd)
+	}
+}
 
 // Await returns once need replicas have acknowledged the stream up to off, which
 // it asks them for, or when the time is over or ctx done: then it returns false. need is

@@ -293,7 +293,7 @@ func (r *Repl) tickPeers(s *Settings, now time.Time) {
 	if primary && len(r.peers) > 0 && now.Sub(r.lastPing) >= s.PingPeriod && !r.failover.pausesPings() {
 		if paused, _ := r.e.Paused(); !paused {
 			r.lastPing = now
-			r.log.AppendControl(pingCommand)
+			r.Append(pingCommand)
 		}
 	}
 	for _, p := range r.peers {

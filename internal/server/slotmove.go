@@ -36,7 +36,7 @@ func (s *Server) newMover() {
 		AwaitReplicas: func(ctx context.Context, limit time.Duration) bool {
 			return moveReplicas{s}.await(ctx, s.repl.Log().Offset(), limit)
 		},
-		Announce: func(cmd []byte) { s.repl.Log().AppendControl(cmd) },
+		Announce: s.repl.Append,
 	})
 }
 

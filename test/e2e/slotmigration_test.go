@@ -64,7 +64,7 @@ func waitJob(t *testing.T, n *proc.Node, want string) slotJob {
 // endOfJob waits for the end of the last migration at a node.
 func endOfJob(t *testing.T, n *proc.Node) (j slotJob) {
 	t.Helper()
-	proc.Wait(t, 2*proc.Patience, "end of the migration at "+n.String(), func() string {
+	proc.Wait(t, proc.ToolPatience, "end of the migration at "+n.String(), func() string {
 		if j = lastJob(t, n); !finalState(j["state"]) {
 			return fmt.Sprint(j)
 		}
