@@ -321,3 +321,12 @@ func (h *Heap) Trim() {
 	}
 	h.pages.flush()
 }
+
+// Tick is to be called about once a second: it does Trim when the heap has become
+// quiet, so that what was retained does not stay for ever.
+func (h *Heap) Tick() {
+	if h.pages.quiet() {
+		h.Trim()
+		h.pages.trimmed()
+	}
+}

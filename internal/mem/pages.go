@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/bits"
 	"sync"
+	"unsafe"
 )
 
 // pageHeap gives out runs of pages. A run is in one of three states: taken (a
@@ -25,6 +26,11 @@ type pageHeap struct {
 	ring    [ringRuns]run // recently freed, oldest first
 	ringLen int
 	ringSum int // pages
+
+	firstBlock uint32 // the first page of the region that begins a huge page
+	moves      uint64 // calls of take and give
+	seen       uint64 // moves at the last quiet
+	flushed    uint64 // moves when the heap was last trimmed by quiet
 }
 
 type link struct{ next, prev uint32 }
@@ -40,6 +46,11 @@ const (
 	ringPages    = 1024
 	ringRunPages = 512 // longer runs bypass it
 )
+
+// blockPages is a huge page. The system may make one of any block that has a single
+// page in memory, which brings back its free pages: so a block goes to the system as a
+// whole when its last page does, and what is retained without need is not, see quiet.
+const blockPages = 2 << 20 >> pageShift
 
 // Bins: one for each length up to exactBins pages, then four to a doubling.
 const (
@@ -58,12 +69,15 @@ func binOf(n uint32) int {
 func (p *pageHeap) init(h *Heap, links []link) {
 	p.h, p.links = h, links
 	p.top, p.limit = firstPage, uint32(len(h.tags))
+	at := uintptr(unsafe.Pointer(unsafe.SliceData(h.region))) >> pageShift
+	p.firstBlock = uint32(-at & (blockPages - 1))
 }
 
 // take returns the first page of a run of n. Clean says that it holds no old
 // content: on Linux, all zero. It panics when there is none.
 func (p *pageHeap) take(n int) (start uint32, clean bool) {
 	p.mu.Lock()
+	p.moves++
 	if int64(n) <= int64(p.limit) {
 		if start, ok := p.takeRing(uint32(n)); ok {
 			p.held += n
@@ -154,12 +168,14 @@ func (p *pageHeap) give(start uint32, n int) {
 	if n > ringRunPages {
 		p.h.discardPages(r)
 		p.mu.Lock()
+		p.moves++
 		p.held -= n
 		p.insert(r)
 		p.mu.Unlock()
 		return
 	}
 	p.mu.Lock()
+	p.moves++
 	p.held -= n
 	for p.ringLen == ringRuns || p.ringLen > 0 && p.ringSum+n > ringPages {
 		old := p.popRing()
@@ -187,6 +203,24 @@ func (p *pageHeap) flush() {
 	p.mu.Unlock()
 }
 
+// quiet reports, at regular calls, that hardly a page has been taken or given since
+// the last one, but some since it last did: what is retained is of no use then.
+func (p *pageHeap) quiet() bool {
+	const few = 16
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	quiet := p.moves-p.seen <= few && p.moves != p.flushed
+	p.seen = p.moves
+	return quiet
+}
+
+// trimmed ends what quiet began.
+func (p *pageHeap) trimmed() {
+	p.mu.Lock()
+	p.flushed = p.moves
+	p.mu.Unlock()
+}
+
 func (p *pageHeap) popRing() run {
 	r := p.ring[0]
 	copy(p.ring[:], p.ring[1:p.ringLen])
@@ -195,9 +229,10 @@ func (p *pageHeap) popRing() run {
 	return r
 }
 
-// insert makes a clean run free and merges it with its neighbours.
+// insert makes a clean run free and merges it with its neighbours. Blocks that become
+// free by that go to the system as a whole, with mu held: it is one call for 2 MiB.
 func (p *pageHeap) insert(r run) {
-	tags := p.h.tags
+	tags, fresh := p.h.tags, r
 	if t := tags[r.start-1]; t&kindMask == kindFree {
 		before := run{r.start - t&^kindMask, t &^ kindMask}
 		p.remove(before)
@@ -208,11 +243,33 @@ func (p *pageHeap) insert(r run) {
 		p.remove(after)
 		r.n += after.n
 	}
-	if r.start+r.n == p.top {
+	end := r.start + r.n
+	if end == p.top { // all behind is free
+		end = min(p.blockAfter(end), p.limit)
 		p.top = r.start
-		return
+	} else {
+		p.add(r)
 	}
-	p.add(r)
+	// The blocks that are free now and were not before fresh.
+	from, to := p.blockAfter(r.start), p.blockOf(end)
+	from, to = max(from, p.blockOf(fresh.start)), min(to, p.blockAfter(fresh.start+fresh.n))
+	if from < to && (from < fresh.start || to > fresh.start+fresh.n) {
+		p.h.discardPages(run{from, to - from})
+	}
+}
+
+// blockOf is where the huge page that holds a page begins, 0 if the region begins
+// within it.
+func (p *pageHeap) blockOf(page uint32) uint32 {
+	if page < p.firstBlock {
+		return 0
+	}
+	return page - (page-p.firstBlock)&(blockPages-1)
+}
+
+// blockAfter is the first page at or behind a page that begins a huge page.
+func (p *pageHeap) blockAfter(page uint32) uint32 {
+	return page + (p.firstBlock-page)&(blockPages-1)
 }
 
 func (p *pageHeap) add(r run) {

@@ -57,6 +57,61 @@ func testReturnsMemory(t *testing.T, o Options) {
 	mustCheck(t, h)
 }
 
+// The system makes a huge page of a block of which a page is used, and so brings back
+// those that were given to it. They go once more when the last page does.
+func TestBlockReturnsAsAWhole(t *testing.T) {
+	const size, blocks = 64 << 10, 16
+	h := newHeap(t, Options{})
+	var refs []Ref
+	for range blocks * blockPages << pageShift / size {
+		refs = append(refs, h.Alloc(0, size, Records))
+	}
+	base := resident(t)
+	var last []Ref
+	for i, r := range refs {
+		if i%(blockPages<<pageShift/size) == 7 {
+			last = append(last, r)
+		} else {
+			h.Free(0, r, Records)
+		}
+	}
+	h.Trim()
+	for _, r := range refs { // as if the system had
+		h.At(r, 1)[0] = 0
+		h.At(r+size/2, 1)[0] = 0
+	}
+	if grown := resident(t) - base; grown < blocks<<20/16 {
+		t.Fatalf("resident grew by %d only", grown)
+	}
+	for _, r := range last {
+		h.Free(0, r, Records)
+	}
+	h.Trim()
+	mustCheck(t, h)
+	if left := resident(t) - base; left > 1<<20 {
+		t.Errorf("%d bytes are resident still: %+v", left, h.Stats())
+	}
+}
+
+// What is retained for speed goes when the heap is quiet.
+func TestTickWhenQuiet(t *testing.T) {
+	h := newHeap(t, Options{})
+	h.Free(0, h.Alloc(0, 100<<10, Records), Records)
+	h.Tick() // sees that something moved
+	for range 20 {
+		h.Free(0, h.Alloc(0, 100<<10, Records), Records)
+	}
+	if h.Tick(); h.Stats().Retained == 0 {
+		t.Error("trimmed while in use")
+	}
+	if h.Tick(); h.Stats().Retained != 0 {
+		t.Errorf("quiet: %+v", h.Stats())
+	}
+	if h.pages.quiet() {
+		t.Error("quiet again with nothing to do")
+	}
+}
+
 // A string of 512 MiB works, counts and goes.
 func TestHuge(t *testing.T) {
 	h := newHeap(t, Options{})

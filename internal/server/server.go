@@ -218,7 +218,7 @@ func (s *Server) cron(ctx context.Context) {
 	t := time.NewTicker(cronEvery)
 	defer t.Stop()
 	events := s.observer.Recorder()
-	for {
+	for n := 1; ; n++ {
 		select {
 		case <-ctx.Done():
 			return
@@ -230,6 +230,9 @@ func (s *Server) cron(ctx context.Context) {
 		s.observer.Tick()
 		s.evict.Tick()
 		s.limitClients()
+		if n%int(time.Second/cronEvery) == 0 {
+			s.heap.Tick()
+		}
 		if s.env.Limits().ActiveExpire {
 			began := time.Now()
 			// A quarter of the time, and a fiftieth more for each step of effort.
