@@ -110,10 +110,9 @@ func (e *Engine) remember(id int64, key []byte) {
 	}
 	sh.mu.Unlock()
 	if !known {
-		limit := t.maxKeys.Load()
-		over := t.keys.Add(1) - limit
-		for range min(over, 2) { // two, to come down to a bound that has become smaller
-			if limit > 0 {
+		n := t.keys.Add(1)
+		if limit := t.maxKeys.Load(); limit > 0 {
+			for range min(n-limit, 2) { // two, to come down to a bound that has become smaller
 				e.forgetOne(key)
 			}
 		}

@@ -325,8 +325,7 @@ func (h *Heap) Trim() {
 // Tick is to be called about once a second: it does Trim when the heap has become
 // quiet, so that what was retained does not stay for ever.
 func (h *Heap) Tick() {
-	if h.pages.quiet() {
+	if quiet, ring := h.pages.quiet(); quiet && (ring || h.empty.Load() > 0) {
 		h.Trim()
-		h.pages.trimmed()
 	}
 }

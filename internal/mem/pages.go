@@ -30,7 +30,6 @@ type pageHeap struct {
 	firstBlock uint32 // the first page of the region that begins a huge page
 	moves      uint64 // calls of take and give
 	seen       uint64 // moves at the last quiet
-	flushed    uint64 // moves when the heap was last trimmed by quiet
 }
 
 type link struct{ next, prev uint32 }
@@ -204,21 +203,14 @@ func (p *pageHeap) flush() {
 }
 
 // quiet reports, at regular calls, that hardly a page has been taken or given since
-// the last one, but some since it last did: what is retained is of no use then.
-func (p *pageHeap) quiet() bool {
+// the last one: what is retained is of no use then. ring says that this has some.
+func (p *pageHeap) quiet() (quiet, ring bool) {
 	const few = 16
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	quiet := p.moves-p.seen <= few && p.moves != p.flushed
+	quiet = p.moves-p.seen <= few
 	p.seen = p.moves
-	return quiet
-}
-
-// trimmed ends what quiet began.
-func (p *pageHeap) trimmed() {
-	p.mu.Lock()
-	p.flushed = p.moves
-	p.mu.Unlock()
+	return quiet, p.ringLen > 0
 }
 
 func (p *pageHeap) popRing() run {

@@ -201,14 +201,14 @@ func (c *Conn) serveRaw(h Handler, need needer, rc syscall.RawConn) bool {
 
 func (c *Conn) readFD(fd int, p []byte) (int, error) {
 	if c.g != nil {
-		return c.g.read(fd, p)
+		return c.g.do(fd, p, false)
 	}
 	return readFD(fd, p)
 }
 
 func (c *Conn) writeFD(fd int, p []byte) (int, error) {
 	if c.g != nil {
-		return c.g.write(fd, p)
+		return c.g.do(fd, p, true)
 	}
 	return writeFD(fd, p)
 }

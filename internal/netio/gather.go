@@ -68,11 +68,11 @@ type batch struct {
 
 // newGatherer fails where there is no io_uring.
 func newGatherer(o *Options, processors int) (*gatherer, error) {
-	make := uring.New
+	open := uring.New
 	if o.newRing != nil {
-		make = o.newRing
+		open = o.newRing
 	}
-	r, err := make(maxGather)
+	r, err := open(maxGather)
 	if err != nil {
 		return nil, err
 	}
@@ -101,10 +101,7 @@ func (g *gatherer) count(t *Stats) {
 	t.RingMoves += g.moved.Load()
 }
 
-// read and write are readFD and writeFD.
-func (g *gatherer) read(fd int, p []byte) (int, error)  { return g.do(fd, p, false) }
-func (g *gatherer) write(fd int, p []byte) (int, error) { return g.do(fd, p, true) }
-
+// do is moveFD in company.
 func (g *gatherer) do(fd int, p []byte, send bool) (int, error) {
 	if len(p) > maxGatherBytes || len(p) == 0 {
 		return moveFD(fd, p, send)

@@ -144,15 +144,15 @@ func trips(t *testing.T, g *gatherer, ours, theirs []int, rounds int) {
 			in := make([]byte, 32)
 			for round := range rounds {
 				word := fmt.Appendf(nil, "%d/%d", i, round)
-				if n, err := g.write(ours[i], word); n != len(word) || err != nil {
+				if n, err := g.do(ours[i], word, true); n != len(word) || err != nil {
 					t.Errorf("write = %d, %v", n, err)
 					return
 				}
-				if n, err := g.read(theirs[i], in); err != nil || !bytes.Equal(in[:n], word) {
+				if n, err := g.do(theirs[i], in, false); err != nil || !bytes.Equal(in[:n], word) {
 					t.Errorf("read %q, %v, want %q", in[:max(n, 0)], err, word)
 					return
 				}
-				if n, err := g.read(theirs[i], in); n != -1 || err != syscall.EAGAIN {
+				if n, err := g.do(theirs[i], in, false); n != -1 || err != syscall.EAGAIN {
 					t.Errorf("read of nothing = %d, %v", n, err)
 					return
 				}

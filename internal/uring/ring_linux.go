@@ -164,9 +164,9 @@ func (r *Ring) Close() {
 }
 
 // Do runs ops in their order and returns how many of them it has run, all unless
-// the error says why not; a closed ring runs none. It does not wait for any socket, and does not tell the
-// scheduler of the system call: see netio's rawfd_linux.go. So it is for a number
-// of transfers that take the kernel a fraction of a millisecond.
+// the error says why not; a closed ring runs none. It does not wait for any socket,
+// and does not tell the scheduler of the system call: see netio's rawfd_linux.go. So
+// it is for a number of transfers that take the kernel a fraction of a millisecond.
 func (r *Ring) Do(ops []*Op) (n int, err error) {
 	if r.fd < 0 {
 		return 0, os.ErrClosed
