@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/bits"
 	"sync"
+	"sync/atomic"
 	"unsafe"
 )
 
@@ -224,16 +225,17 @@ func (p *pageHeap) popRing() run {
 // insert makes a clean run free and merges it with its neighbours. Blocks that become
 // free by that go to the system as a whole, with mu held: it is one call for 2 MiB.
 func (p *pageHeap) insert(r run) {
-	tags, fresh := p.h.tags, r
-	if t := tags[r.start-1]; t&kindMask == kindFree {
-		before := run{r.start - t&^kindMask, t &^ kindMask}
+	fresh := r
+	if n := p.h.freeAt(r.start - 1); n > 0 {
+		before := run{r.start - n, n}
 		p.remove(before)
 		r = run{before.start, before.n + r.n}
 	}
-	if end := r.start + r.n; end < p.top && tags[end]&kindMask == kindFree {
-		after := run{end, tags[end] &^ kindMask}
-		p.remove(after)
-		r.n += after.n
+	if end := r.start + r.n; end < p.top {
+		if n := p.h.freeAt(end); n > 0 {
+			p.remove(run{end, n})
+			r.n += n
+		}
 	}
 	end := r.start + r.n
 	if end == p.top { // all behind is free
@@ -262,6 +264,19 @@ func (p *pageHeap) blockOf(page uint32) uint32 {
 // blockAfter is the first page at or behind a page that begins a huge page.
 func (p *pageHeap) blockAfter(page uint32) uint32 {
 	return page + (p.firstBlock-page)&(blockPages-1)
+}
+
+// setTag changes the tag of a page that the caller holds. Who merges a run next to it
+// reads the tag meanwhile, under pages.mu: whichever it meets, the page is not free.
+func (h *Heap) setTag(page, tag uint32) { atomic.StoreUint32(&h.tags[page], tag) }
+
+// freeAt is the length of the free run that begins or ends at a page, 0 if the page is
+// not free. pages.mu is held.
+func (h *Heap) freeAt(page uint32) uint32 {
+	if t := atomic.LoadUint32(&h.tags[page]); t&kindMask == kindFree {
+		return t &^ kindMask
+	}
+	return 0
 }
 
 func (p *pageHeap) add(r run) {
@@ -303,7 +318,7 @@ func (h *Heap) allocLarge(hint, n int, p Purpose) (r Ref, zero bool) {
 	}
 	np := (n + pageSize - 1) >> pageShift
 	start, clean := h.pages.take(np)
-	h.tags[start] = kindLarge | uint32(np)
+	h.setTag(start, kindLarge|uint32(np))
 	h.shards[hint&h.mask].used[p].Add(int64(np) << pageShift)
 	r = Ref(start) << pageShift
 	if h.poison {
@@ -325,7 +340,7 @@ func (h *Heap) freeLarge(hint int, t uint32, r Ref, p Purpose) {
 		h.setLive(r, false)
 		fill(h.At(r, min(np<<pageShift, 1<<20)), dead)
 	}
-	h.tags[start] = 0
+	h.setTag(start, 0)
 	h.shards[hint&h.mask].used[p].Add(-int64(np) << pageShift)
 	h.pages.give(start, np)
 }

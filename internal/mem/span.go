@@ -151,7 +151,7 @@ func (h *Heap) newSpan(s *shard, id int, c uint8) uint32 {
 	sh := classShape[c]
 	start, _ := h.pages.take(int(sh.pages))
 	for i := range uint32(sh.pages) {
-		h.tags[start+i] = kindSmall | i<<8 | uint32(c)
+		h.setTag(start+i, kindSmall|i<<8|uint32(c))
 	}
 	si := start / minSpanPages
 	h.spans[si] = span{start: start, cap: sh.cap, owner: uint16(id), class: c}
@@ -163,7 +163,9 @@ func (h *Heap) newSpan(s *shard, id int, c uint8) uint32 {
 func (h *Heap) dropSpan(sp *span) {
 	start, n := sp.start, int(classShape[sp.class].pages)
 	*sp = span{}
-	clear(h.tags[start : int(start)+n])
+	for i := range n {
+		h.setTag(start+uint32(i), 0)
+	}
 	h.pages.give(start, n)
 }
 
