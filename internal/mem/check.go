@@ -70,6 +70,14 @@ func (h *Heap) Check() error {
 		return fmt.Errorf("mem: ring has %d pages, books say %d", ringSum, h.pages.ringSum)
 	}
 	var empty int64
+	_, blocks := h.pages.blocksOf(run{firstPage, h.pages.top - firstPage})
+	inBlock := make([]uint16, blocks)
+	hold := func(r run) {
+		held += int64(r.n)
+		for i, end := h.pages.blocksOf(r); i < end; i++ {
+			inBlock[i] += uint16(overlap(r, h.pages.blockRun(i)))
+		}
+	}
 	for page := uint32(firstPage); page < h.pages.top; {
 		if n, ok := ring[page]; ok {
 			for i := range n {
@@ -103,7 +111,7 @@ func (h *Heap) Check() error {
 				empty++
 			}
 			used += int64(sp.live) * int64(classSize[sp.class])
-			held += int64(n)
+			hold(run{page, n})
 			page += n
 		case kindLarge:
 			n := t &^ kindMask
@@ -114,7 +122,7 @@ func (h *Heap) Check() error {
 				return fmt.Errorf("mem: page %d: large allocation is not marked live", page)
 			}
 			used += int64(n) << pageShift
-			held += int64(n)
+			hold(run{page, n})
 			page += n
 		case kindFree:
 			n := t &^ kindMask
@@ -135,6 +143,11 @@ func (h *Heap) Check() error {
 	}
 	if int64(h.pages.held) != held {
 		return fmt.Errorf("mem: held %d pages, walk found %d", h.pages.held, held)
+	}
+	for i, n := range inBlock {
+		if b := h.pages.blocks[i]; b.held != n {
+			return fmt.Errorf("mem: block %d holds %d pages, walk found %d", i, b.held, n)
+		}
 	}
 	if h.empty.Load() != empty {
 		return fmt.Errorf("mem: %d retained spans, walk found %d", h.empty.Load(), empty)

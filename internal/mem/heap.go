@@ -68,7 +68,7 @@ type Options struct {
 	// HugePages asks the system (Linux) for pages of 2 MiB: random access to
 	// millions of records is about a fifth faster. Nothing here forks, so the usual
 	// case against them, copies after a fork, does not hold. But the kernel may
-	// later fill the holes of a sparse heap again (khugepaged).
+	// later fill the holes of a sparse heap again (khugepaged). See huge.go.
 	HugePages bool
 }
 
@@ -88,6 +88,8 @@ type Heap struct {
 	mask   int
 	pages  pageHeap
 	empty  atomic.Int64 // spans without live objects that shards retain
+
+	huge collapser
 
 	poison  bool
 	live    []uint64 // Poison: a bit per 8 bytes, set where a live allocation starts
@@ -115,6 +117,7 @@ func New(o Options) (*Heap, error) {
 		if err == nil {
 			if o.HugePages {
 				adviseHuge(h.region)
+				h.huge.do = makeHuge
 			}
 			return h, nil
 		}
@@ -147,6 +150,8 @@ func (h *Heap) reserve(size int64) error {
 	links := take(nPages * int64(unsafe.Sizeof(link{})))
 	nSpans := nPages/minSpanPages + 1
 	spans := take(nSpans * int64(unsafe.Sizeof(span{})))
+	nBlocks := nPages/blockPages + 1
+	blocks := take(nBlocks * int64(unsafe.Sizeof(block{})))
 	var live []byte
 	if h.poison {
 		live = take(size / 64)
@@ -159,7 +164,8 @@ func (h *Heap) reserve(size int64) error {
 	if h.poison {
 		h.live = unsafe.Slice((*uint64)(unsafe.Pointer(&live[0])), size/512)
 	}
-	h.pages.init(h, unsafe.Slice((*link)(unsafe.Pointer(&links[0])), nPages))
+	h.pages.init(h, unsafe.Slice((*link)(unsafe.Pointer(&links[0])), nPages),
+		unsafe.Slice((*block)(unsafe.Pointer(&blocks[0])), nBlocks))
 	return nil
 }
 
@@ -262,6 +268,9 @@ func (h *Heap) Discard(r Ref, from, to int) {
 	}
 	a, b := (int(r)+from+pageSize-1)&^(pageSize-1), (int(r)+to)&^(pageSize-1)
 	if a < b {
+		h.pages.mu.Lock()
+		h.pages.settle(run{uint32(a >> pageShift), uint32((b - a) >> pageShift)}, true) // or what went comes back
+		h.pages.mu.Unlock()
 		discard(h.region[a:b])
 	}
 }
@@ -322,10 +331,14 @@ func (h *Heap) Trim() {
 	h.pages.flush()
 }
 
-// Tick is to be called about once a second: it does Trim when the heap has become
-// quiet, so that what was retained does not stay for ever.
+// Tick is to be called about once a second, by one goroutine: it does Trim when the
+// heap has become quiet, so that what was retained does not stay for ever, and makes
+// memory in small pages huge.
 func (h *Heap) Tick() {
 	if quiet, ring := h.pages.quiet(); quiet && (ring || h.empty.Load() > 0) {
 		h.Trim()
+	}
+	if h.huge.do != nil {
+		h.collapse()
 	}
 }

@@ -24,6 +24,8 @@ type pageHeap struct {
 	limit uint32
 	held  int // pages taken
 
+	blocks []block // of blockPages each, from firstBlock on; see huge.go
+
 	ring    [ringRuns]run // recently freed, oldest first
 	ringLen int
 	ringSum int // pages
@@ -66,8 +68,8 @@ func binOf(n uint32) int {
 	return exactBins + d*4 + int(n>>(4+d))&3
 }
 
-func (p *pageHeap) init(h *Heap, links []link) {
-	p.h, p.links = h, links
+func (p *pageHeap) init(h *Heap, links []link, blocks []block) {
+	p.h, p.links, p.blocks = h, links, blocks
 	p.top, p.limit = firstPage, uint32(len(h.tags))
 	at := uintptr(unsafe.Pointer(unsafe.SliceData(h.region))) >> pageShift
 	p.firstBlock = uint32(-at & (blockPages - 1))
@@ -80,12 +82,12 @@ func (p *pageHeap) take(n int) (start uint32, clean bool) {
 	p.moves++
 	if int64(n) <= int64(p.limit) {
 		if start, ok := p.takeRing(uint32(n)); ok {
-			p.held += n
+			p.hold(run{start, uint32(n)})
 			p.mu.Unlock()
 			return start, false
 		}
 		if start, ok := p.takeFree(uint32(n)); ok {
-			p.held += n
+			p.hold(run{start, uint32(n)})
 			p.mu.Unlock()
 			return start, true
 		}
@@ -96,7 +98,7 @@ func (p *pageHeap) take(n int) (start uint32, clean bool) {
 				p.insert(r)
 			}
 			if start, ok := p.takeFree(uint32(n)); ok {
-				p.held += n
+				p.hold(run{start, uint32(n)})
 				p.mu.Unlock()
 				return start, true
 			}
@@ -169,14 +171,14 @@ func (p *pageHeap) give(start uint32, n int) {
 		p.h.discardPages(r)
 		p.mu.Lock()
 		p.moves++
-		p.held -= n
+		p.release(r)
 		p.insert(r)
 		p.mu.Unlock()
 		return
 	}
 	p.mu.Lock()
 	p.moves++
-	p.held -= n
+	p.release(r)
 	for p.ringLen == ringRuns || p.ringLen > 0 && p.ringSum+n > ringPages {
 		old := p.popRing()
 		p.mu.Unlock()
@@ -225,6 +227,7 @@ func (p *pageHeap) popRing() run {
 // insert makes a clean run free and merges it with its neighbours. Blocks that become
 // free by that go to the system as a whole, with mu held: it is one call for 2 MiB.
 func (p *pageHeap) insert(r run) {
+	p.settle(r, false)
 	fresh := r
 	if n := p.h.freeAt(r.start - 1); n > 0 {
 		before := run{r.start - n, n}

@@ -19,3 +19,5 @@ func reserveBytes(n int64) (b []byte, free func() error, err error) {
 func discard([]byte) {}
 
 func adviseHuge([]byte) {}
+
+func makeHuge([]byte) bool { return true }

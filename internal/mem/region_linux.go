@@ -29,3 +29,11 @@ func discard(b []byte) {
 
 // adviseHuge asks for huge pages. A kernel without them refuses; nothing is lost.
 func adviseHuge(b []byte) { _ = unix.Madvise(b, unix.MADV_HUGEPAGE) }
+
+// makeHuge turns an aligned block in small pages into a huge one, with its content. It
+// fails when no huge page is free. That there is nothing to do, or the kernel
+// (before 6.1) cannot, is as good as done.
+func makeHuge(b []byte) bool {
+	err := unix.Madvise(b, unix.MADV_COLLAPSE)
+	return err == nil || err == unix.EINVAL
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"strings"
 	"testing"
 )
 
@@ -106,6 +107,93 @@ func TestTickWhenQuiet(t *testing.T) {
 	}
 	if h.Tick(); h.Stats().Retained != 0 {
 		t.Errorf("quiet: %+v", h.Stats())
+	}
+}
+
+// hugeBytes is what the process has in huge pages.
+func hugeBytes(t *testing.T) int64 {
+	t.Helper()
+	all, err := os.ReadFile("/proc/self/smaps_rollup")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(all), "AnonHugePages:")
+	var kb int64
+	if _, err := fmt.Sscan(rest, &kb); err != nil {
+		t.Fatal(err)
+	}
+	return kb << 10
+}
+
+// Where a part of a block went and came back it is huge again after some ticks, but
+// not where most of it is free, or what went is not to come back.
+func TestBlocksBecomeHugeAgain(t *testing.T) {
+	const size, blocks = 64 << 10, 16
+	const inBlock = blockPages << pageShift / size
+	h := newHeap(t, Options{HugePages: true})
+	before := hugeBytes(t)
+	alloc := func() Ref {
+		r := h.Alloc(0, size, Records)
+		clear(h.At(r, size))
+		return r
+	}
+	var refs []Ref
+	for range blocks * inBlock {
+		refs = append(refs, alloc())
+	}
+	large := h.Alloc(0, 16<<20, Records)
+	clear(h.At(large, 16<<20))
+	whole := hugeBytes(t)
+	if whole-before < blocks<<20 {
+		t.Skipf("the system gives no huge pages: %d bytes", whole-before)
+	}
+	for i := 1; i < len(refs); i += inBlock {
+		h.Free(0, refs[i], Records)
+	}
+	half := len(refs) / 2
+	for i := half; i < len(refs); i++ { // blocks that are half empty
+		if k := i % inBlock; k > inBlock/2 {
+			h.Free(0, refs[i], Records)
+		}
+	}
+	h.Trim()
+	for i := 1; i < half; i += inBlock {
+		refs[i] = alloc()
+	}
+	h.Discard(large, 0, 12<<20+size)
+	split, base := hugeBytes(t), resident(t)
+	for range 100 {
+		h.Tick()
+	}
+	mustCheck(t, h)
+	now := hugeBytes(t)
+	if gain := now - split; gain < (blocks/2-2)<<21 || gain > (blocks/2+2)<<21 {
+		t.Errorf("%d bytes in huge pages, then %d, then %d, of %d blocks", whole, split, now, blocks)
+	}
+	if grown := resident(t) - base; grown > 1<<20 {
+		t.Errorf("resident grew by %d", grown)
+	}
+}
+
+// A system that has no huge pages left is asked less and less often.
+func TestNoHugePages(t *testing.T) {
+	h := newHeap(t, Options{HugePages: true})
+	r := h.Alloc(0, 8<<20, Records)
+	clear(h.At(r, 8<<20))
+	asked := 0
+	h.huge.do = func([]byte) bool { asked++; return false }
+	for range 200 {
+		h.Tick()
+	}
+	if asked < 4 || asked > 10 {
+		t.Errorf("asked %d times in 200 ticks", asked)
+	}
+	h.huge.do = func([]byte) bool { asked = 0; return true }
+	for range maxPatience + 1 {
+		h.Tick()
+	}
+	if asked != 0 {
+		t.Error("not asked any more")
 	}
 }
 
