@@ -439,9 +439,7 @@ func (x *exporter) leave() []byte {
 // announce says it again and again while it is true, so that a replica knows how long
 // ago it was. The ticker's goroutine.
 func (x *exporter) announce() {
-	now := x.m.now().Mono
-	if s := x.state(); (s == FailoverPaused || s == FailoverGranted) && now-x.announced >= announceEvery {
-		x.announced = now
+	if s := x.state(); (s == FailoverPaused || s == FailoverGranted) && x.m.announceDue(&x.announced) {
 		x.m.o.Announce(x.leave())
 	}
 }

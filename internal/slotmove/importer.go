@@ -140,20 +140,13 @@ func (m *Mover) drop(slots *Slots) {
 // announce tells replicas of the migration, again and again: one that has come
 // late learns of it too. The ticker's goroutine.
 func (i *importer) announce() {
-	now := i.m.now().Mono
-	if now-i.announced < announceEvery {
-		return
-	}
 	i.m.mu.Lock()
 	going := i.i.State < CleaningUp
 	i.m.mu.Unlock()
-	if going {
-		i.announced = now
+	if going && i.m.announceDue(&i.announced) {
 		i.m.o.Announce(i.hello())
 	}
 }
-
-const announceEvery = 1000 // ms
 
 func (i *importer) hello() []byte {
 	return (&Msg{Kind: MsgEstablish, Source: i.source, Name: i.name, Slots: i.slots}).Append(nil)

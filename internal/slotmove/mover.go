@@ -204,6 +204,30 @@ func (m *Mover) tick() {
 	m.tickLeaving(replica)
 }
 
+// How often replicas are told again what is true; the second while writes are paused.
+const (
+	announceEvery       = 1000 // ms
+	announceEveryPaused = forgetAfter / 2
+)
+
+// announceDue tells whether it is time to repeat what was said last at announced, and
+// if so notes the time. A manual failover pauses the writes so that the log stands
+// still until the replica has all of it: what is added then the new primary may never
+// get, and the old one would need a full sync. So it is not, unless the pause is so
+// long (CLIENT PAUSE) that the replicas would forget.
+func (m *Mover) announceDue(announced *int64) bool {
+	every := int64(announceEvery)
+	if writes, _ := m.o.Engine.Paused(); writes {
+		every = announceEveryPaused
+	}
+	now := m.now().Mono
+	if now-*announced < every {
+		return false
+	}
+	*announced = now
+	return true
+}
+
 // owner tells who owns slots; they change hands together.
 func (m *Mover) owner(slots *Slots, source, target string) Owner {
 	c := m.o.Cluster

@@ -303,3 +303,29 @@ func TestGrantIsRemembered(t *testing.T) {
 		n.Close()
 	}
 }
+
+// What is repeated to replicas waits while writes are paused, but not until they forget.
+func TestAnnounceDue(t *testing.T) {
+	n := labtest.New(t, labtest.NewDisk(), 64<<20)
+	m := New(Options{Engine: n.E, Slog: n.Slog})
+	for _, tt := range []struct {
+		paused bool
+		ago    int64
+		due    bool
+	}{
+		{false, announceEvery / 2, false},
+		{false, announceEvery, true},
+		{true, announceEvery, false},
+		{true, 10_000, false}, // a manual failover is over by then
+		{true, announceEveryPaused, true},
+	} {
+		if tt.paused {
+			n.E.Pause("failover", n.E.Now()+100_000, false)
+		}
+		last := m.now().Mono - tt.ago
+		was := last
+		if got := m.announceDue(&last); got != tt.due || got != (last != was) {
+			t.Errorf("%+v: %v, then %d for %d", tt, got, last, was)
+		}
+	}
+}
