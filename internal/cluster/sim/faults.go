@@ -300,10 +300,7 @@ func (f *faults) clock() {
 	} else {
 		n.skew += cluster.Millis(f.w.between(-2000, 2000))
 	}
-	// A change of rate moves the origin too: the monotonic clock never jumps.
-	now := n.times().Mono
-	n.driftPPM = f.w.between(-20_000, 20_000)
-	n.monoStart += int64(n.times().Mono-now) * ms
+	n.drift(f.w.between(-20_000, 20_000))
 	f.w.tracef(n, "clock off by %d ms, %d ppm", n.skew, n.driftPPM)
 }
 

@@ -78,3 +78,24 @@ func TestReportsMeetWithin2T(t *testing.T) {
 		t.Errorf("%d of %d clusters had no majority of reports within 2T", late, seeds)
 	}
 }
+
+// A node's monotonic clock runs up to 2 % fast or slow, but never goes back.
+func TestClockNeverGoesBack(t *testing.T) {
+	w := newWorld(5, Options{Nodes: 1})
+	n := w.nodes[0]
+	last := n.elapsed()
+	for range 3000 {
+		if w.chance(20) {
+			n.drift(w.between(-20_000, 20_000))
+			if e := n.elapsed(); e < last || e > last+10 {
+				t.Fatalf("%d, and %d when the rate has changed", last, e)
+			}
+		}
+		before, now := n.elapsed(), w.now
+		w.now += w.between(1, 400*ms)
+		last = n.elapsed()
+		if d, off := last-before, (w.now-now)/50+2; d < w.now-now-off || d > w.now-now+off || d < 0 {
+			t.Fatalf("at %d: %d counted where %d went by, %d ppm", w.now, d, w.now-now, n.driftPPM)
+		}
+	}
+}

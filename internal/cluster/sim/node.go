@@ -142,12 +142,24 @@ type replication struct {
 }
 
 func (n *node) times() cluster.Times {
-	t := n.w.now - n.monoStart
-	t += t / 1e6 * n.driftPPM
 	return cluster.Times{
-		Mono: cluster.Millis(1000 + t/ms),
+		Mono: cluster.Millis(1000 + n.elapsed()/ms),
 		Wall: cluster.Millis(1_700_000_000_000+n.w.now/ms) + n.skew,
 	}
+}
+
+// elapsed is what the node's monotonic clock has counted, in microseconds. It never
+// goes back: the machine would not follow, and the checks would measure otherwise.
+func (n *node) elapsed() int64 {
+	t := n.w.now - n.monoStart
+	return t + t*n.driftPPM/1e6
+}
+
+// drift changes the rate of the monotonic clock from now on.
+func (n *node) drift(ppm int64) {
+	e := n.elapsed()
+	n.driftPPM = ppm
+	n.monoStart = n.w.now - (e*1e6/(1e6+ppm) + 2) // 2: not below e, for all rounding
 }
 
 // start begins a process with what the disk holds.
