@@ -72,12 +72,14 @@ func (p *pageHeap) settle(r run, settled bool) {
 	}
 }
 
-// unsettled fills found with blocks that are mostly in use and may be in small pages, from the next on, and returns how many there are. They are settled now.
+// unsettled fills found with blocks that are mostly in use and may be in small pages,
+// from the next on, and returns how many there are and where the search ended. They are
+// settled now.
 func (p *pageHeap) unsettled(found []uint32, next int) (n, end int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	_, used := p.blocksOf(run{firstPage, p.top - firstPage})
-	blocks := p.blocks[:used]
+	blocks := p.blocks[:min(used, (p.limit-p.firstBlock)/blockPages)] // whole ones
 	for range blocks {
 		if n == len(found) {
 			break

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"unsafe"
 )
 
 // resident is the process's resident set in bytes.
@@ -64,8 +65,15 @@ func TestBlockReturnsAsAWhole(t *testing.T) {
 	const size, blocks = 64 << 10, 16
 	h := newHeap(t, Options{})
 	var refs []Ref
-	for range blocks * blockPages << pageShift / size {
-		refs = append(refs, h.Alloc(0, size, Records))
+	for range 2 { // the first time so that the books are in memory
+		for _, r := range refs {
+			h.Free(0, r, Records)
+		}
+		h.Trim()
+		refs = refs[:0]
+		for range blocks * blockPages << pageShift / size {
+			refs = append(refs, h.Alloc(0, size, Records))
+		}
 	}
 	base := resident(t)
 	var last []Ref
@@ -81,7 +89,8 @@ func TestBlockReturnsAsAWhole(t *testing.T) {
 		h.At(r, 1)[0] = 0
 		h.At(r+size/2, 1)[0] = 0
 	}
-	if grown := resident(t) - base; grown < blocks<<20/16 {
+	grown := resident(t) - base // by more where the system makes huge pages unasked
+	if grown < blocks<<20/16 {
 		t.Fatalf("resident grew by %d only", grown)
 	}
 	for _, r := range last {
@@ -89,7 +98,7 @@ func TestBlockReturnsAsAWhole(t *testing.T) {
 	}
 	h.Trim()
 	mustCheck(t, h)
-	if left := resident(t) - base; left > 1<<20 {
+	if left := resident(t) - base; left > max(1<<20, grown/4) {
 		t.Errorf("%d bytes are resident still: %+v", left, h.Stats())
 	}
 }
@@ -197,6 +206,28 @@ func TestNoHugePages(t *testing.T) {
 	}
 }
 
+// A region that ends within a block.
+func TestLastBlock(t *testing.T) {
+	for _, pages := range []int{blockPages - 1, blockPages, 3 * blockPages, 4*blockPages - 8, 4*blockPages + 8} {
+		h := newHeap(t, Options{Reserve: int64(pages) << pageShift, HugePages: true})
+		made := 0
+		h.huge.do = func(b []byte) bool {
+			if len(b) != blockPages<<pageShift || uintptr(unsafe.Pointer(&b[0]))%uintptr(len(b)) != 0 {
+				t.Errorf("%d pages: a block of %d bytes at %p", pages, len(b), b)
+			}
+			made++
+			return true
+		}
+		h.Alloc(0, (pages-firstPage)<<pageShift, Records)
+		for range 3 {
+			h.Tick()
+		}
+		if most := pages / blockPages; made > most || made < most-1 {
+			t.Errorf("%d pages: %d blocks", pages, made)
+		}
+	}
+}
+
 // A string of 512 MiB works, counts and goes.
 func TestHuge(t *testing.T) {
 	h := newHeap(t, Options{})
@@ -209,7 +240,7 @@ func TestHuge(t *testing.T) {
 	}
 	clear(b[:20<<20])
 	h.Discard(r, 0, 20<<20)
-	if left := resident(t) - base; left > 4<<20 {
+	if left := resident(t) - base; left > 10<<20 { // some huge pages, if the system makes them unasked
 		t.Errorf("%d bytes resident after Discard", left)
 	}
 	h.Free(3, r, Records)
