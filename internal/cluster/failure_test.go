@@ -200,7 +200,8 @@ func TestFailCleared(t *testing.T) {
 }
 
 // Row 29: a healthy pong time is adopted, a future one or one about a node with
-// a pending ping or reports is not.
+// a pending ping or reports is not; nor one about a node that is FAIL here, for it
+// would never be pinged, and so stay FAIL.
 func TestPongTimeFromGossip(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -212,6 +213,7 @@ func TestPongTimeFromGossip(t *testing.T) {
 		{"a second ahead", 1500, nil, false},
 		{"reported failing", 0, func(l *lab) { l.gossip("b", "c", FlagPrimary|FlagPFail) }, false},
 		{"ping pending", 0, func(l *lab) { l.node("c").pingSent = l.now }, false},
+		{"failing here", 0, func(l *lab) { l.node("c").flags |= FlagFail }, false},
 	} {
 		l := observerLab(t)
 		l.now += 700

@@ -147,7 +147,9 @@ func (m *Machine) heardOf(n, sender *node, g *GossipEntry) {
 	if !failing && n.pingSent == 0 && n.accusers > 0 {
 		m.expireReports(n)
 	}
-	if !failing && n.pingSent == 0 && n.accusers == 0 {
+	// Nor is the word of others enough for a node that fails in our eyes: only its own
+	// answer to a ping brings it back, and it is pinged when nothing was heard of it.
+	if !failing && n.pingSent == 0 && n.accusers == 0 && !n.is(FlagFail|FlagPFail) {
 		p := Millis(g.PongRecvSec)*1000 - m.now.Wall + m.now.Mono // on our clock
 		if p <= m.now.Mono+gossipFutureSlack && p > n.pongRecv {
 			n.pongRecv = p
