@@ -331,14 +331,10 @@ func (h *Heap) Trim() {
 	h.pages.flush()
 }
 
-// Tick is to be called about once a second, by one goroutine: it does Trim when the
-// heap has become quiet, so that what was retained does not stay for ever, and makes
-// memory in small pages huge.
+// Tick is to be called about once a second: it does Trim when the heap has become
+// quiet, so that what was retained does not stay for ever.
 func (h *Heap) Tick() {
 	if quiet, ring := h.pages.quiet(); quiet && (ring || h.empty.Load() > 0) {
 		h.Trim()
-	}
-	if h.huge.do != nil {
-		h.collapse()
 	}
 }

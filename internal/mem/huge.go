@@ -1,9 +1,6 @@
 package mem
 
-import (
-	"runtime"
-	"time"
-)
+import "runtime"
 
 // Huge pages. A block of the region, 2 MiB, is one huge page when it is first used, and
 // small ones from the moment that a part of it goes back to the system; later uses of
@@ -21,19 +18,16 @@ type block struct {
 // memory again.
 const mostPages = blockPages * 7 / 8
 
-// collapseTime is about what one Tick spends: a block is copied in 0.2 to 0.5 ms, and to
-// see that one is huge already takes a microsecond.
-const collapseTime = 4 * time.Millisecond
-
-// maxPatience is how many ticks are passed by when the system has no huge pages left.
+// maxPatience is how many calls of Collapse do nothing when the system has no huge pages
+// left.
 const maxPatience = 64
 
-// collapser makes blocks huge. Only Tick uses it.
+// collapser makes blocks huge. Only Collapse uses it.
 type collapser struct {
 	do       func([]byte) bool // makeHuge; nil: no huge pages are wanted
 	next     int               // where the search goes on
-	pass     int               // ticks to pass by
-	patience int               // ticks to pass by after the next failure
+	pass     int               // calls to pass by
+	patience int               // calls to pass by after the next failure
 }
 
 // blocksOf returns the numbers of the blocks that have a page of r, from a to before b.
@@ -97,15 +91,21 @@ func (p *pageHeap) unsettled(found []uint32, next int) (n, end int) {
 	return n, next
 }
 
-// collapse makes some blocks huge.
-func (h *Heap) collapse() {
+// Collapse makes memory in small pages huge until all is or enough says that it is
+// enough; it is asked about every 2 ms, for a block is copied in 0.2 to 0.5 ms, while it
+// takes a microsecond to see that one is huge already. To be called about once a
+// second, by one goroutine.
+func (h *Heap) Collapse(enough func() bool) {
 	c := &h.huge
+	if c.do == nil {
+		return
+	}
 	if c.pass > 0 {
 		c.pass--
 		return
 	}
 	var found [8]uint32
-	for began := time.Now(); time.Since(began) < collapseTime; {
+	for !enough() {
 		n := 0
 		n, c.next = h.pages.unsettled(found[:], c.next)
 		for k, i := range found[:n] {

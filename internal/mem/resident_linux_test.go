@@ -134,7 +134,9 @@ func hugeBytes(t *testing.T) int64 {
 	return kb << 10
 }
 
-// Where a part of a block went and came back it is huge again after some ticks, but
+func never() bool { return false }
+
+// Where a part of a block went and came back Collapse makes it huge again, but
 // not where most of it is free, or what went is not to come back.
 func TestBlocksBecomeHugeAgain(t *testing.T) {
 	const size, blocks = 64 << 10, 16
@@ -171,9 +173,7 @@ func TestBlocksBecomeHugeAgain(t *testing.T) {
 	}
 	h.Discard(large, 0, 12<<20+size)
 	split, base := hugeBytes(t), resident(t)
-	for range 100 {
-		h.Tick()
-	}
+	h.Collapse(never)
 	mustCheck(t, h)
 	now := hugeBytes(t)
 	if gain := now - split; gain < (blocks/2-2)<<21 || gain > (blocks/2+2)<<21 {
@@ -192,14 +192,14 @@ func TestNoHugePages(t *testing.T) {
 	asked := 0
 	h.huge.do = func([]byte) bool { asked++; return false }
 	for range 200 {
-		h.Tick()
+		h.Collapse(never)
 	}
 	if asked < 4 || asked > 10 {
-		t.Errorf("asked %d times in 200 ticks", asked)
+		t.Errorf("asked %d times in 200 calls", asked)
 	}
 	h.huge.do = func([]byte) bool { asked = 0; return true }
 	for range maxPatience + 1 {
-		h.Tick()
+		h.Collapse(never)
 	}
 	if asked != 0 {
 		t.Error("not asked any more")
@@ -220,7 +220,7 @@ func TestLastBlock(t *testing.T) {
 		}
 		h.Alloc(0, (pages-firstPage)<<pageShift, Records)
 		for range 3 {
-			h.Tick()
+			h.Collapse(never)
 		}
 		if most := pages / blockPages; made > most || made < most-1 {
 			t.Errorf("%d pages: %d blocks", pages, made)

@@ -212,6 +212,9 @@ func (s *Server) netOptions() netio.Options {
 
 const cronEvery = 100 * time.Millisecond
 
+// collapseTime is about what is spent each second on making memory in small pages huge.
+const collapseTime = 4 * time.Millisecond
+
 // cron does the periodic work of a node.
 func (s *Server) cron(ctx context.Context) {
 	defer s.wg.Done()
@@ -232,6 +235,8 @@ func (s *Server) cron(ctx context.Context) {
 		s.limitClients()
 		if n%int(time.Second/cronEvery) == 0 {
 			s.heap.Tick()
+			until := time.Now().Add(collapseTime)
+			s.heap.Collapse(func() bool { return time.Now().After(until) })
 		}
 		if s.env.Limits().ActiveExpire {
 			began := time.Now()
