@@ -6,7 +6,8 @@
 // What is stored there, and when it dies, is left to packages ds and store.
 //
 // Read class.go (sizes), heap.go (the contract), span.go (small allocations),
-// pages.go (everything else, and the way back to the system), check.go.
+// pages.go (everything else, and the way back to the system), huge.go (huge pages),
+// check.go.
 //
 // # Design
 //
@@ -18,7 +19,7 @@
 // last key was deleted. Here a freed object goes straight to its span, a span
 // without live objects is known at once and its pages go back to the system;
 // no call to Trim can be forgotten. Retained at most: maxEmptySpans spans and
-// ringPages pages.
+// ringPages pages, and the free eighth of blocks that were made huge again.
 //
 //	tags   one word a page: what the page is, and where its span starts
 //	spans  one record per small span, found at (first page)/minSpanPages
@@ -27,7 +28,7 @@
 //
 // An object carries no header; its class is found by its page.
 //
-// Every method may be called from any goroutine. Two goroutines that touch the
+// Every method but Collapse may be called from any goroutine. Two goroutines that touch the
 // bytes of one allocation must agree themselves (store: the slot's lock).
 package mem
 

@@ -111,7 +111,11 @@ func (h *Heap) Collapse(enough func() bool) {
 		for k, i := range found[:n] {
 			r := h.pages.blockRun(i)
 			if !c.do(h.region[int64(r.start)<<pageShift : int64(r.start+r.n)<<pageShift]) {
-				h.pages.unsettle(found[k:n])
+				h.pages.mu.Lock()
+				for _, i := range found[k:n] {
+					h.pages.settle(h.pages.blockRun(i), false)
+				}
+				h.pages.mu.Unlock()
 				c.patience = min(2*c.patience+1, maxPatience)
 				c.pass = c.patience
 				return
@@ -122,14 +126,5 @@ func (h *Heap) Collapse(enough func() bool) {
 		if n < len(found) {
 			return
 		}
-	}
-}
-
-// unsettle takes back that blocks are settled.
-func (p *pageHeap) unsettle(blocks []uint32) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, i := range blocks {
-		p.blocks[i].settled = false
 	}
 }

@@ -10,7 +10,8 @@ import (
 
 // pageHeap gives out runs of pages. A run is in one of three states: taken (a
 // span, a large allocation); in the ring, just freed, its content still with us;
-// or free, its memory back with the system. Free runs are never neighbours:
+// or free, its memory back with the system, but zero in the holes of a block that
+// was made huge again (huge.go). Free runs are never neighbours:
 // their border tags let them merge at once. A free run that reaches top is
 // dropped and top comes down. Pages below firstPage are never given out, so
 // that a Ref and a span index of 0 can mean nil.

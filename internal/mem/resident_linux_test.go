@@ -206,9 +206,10 @@ func TestNoHugePages(t *testing.T) {
 	}
 }
 
-// A region that ends within a block.
+// A region that ends within a block, at any distance from its end: where blocks begin in
+// it is the system's choice.
 func TestLastBlock(t *testing.T) {
-	for _, pages := range []int{blockPages - 1, blockPages, 3 * blockPages, 4*blockPages - 8, 4*blockPages + 8} {
+	for pages := blockPages / 2; pages <= 5*blockPages/2; pages += 16 {
 		h := newHeap(t, Options{Reserve: int64(pages) << pageShift, HugePages: true})
 		made := 0
 		h.huge.do = func(b []byte) bool {
@@ -222,7 +223,7 @@ func TestLastBlock(t *testing.T) {
 		for range 3 {
 			h.Collapse(never)
 		}
-		if most := pages / blockPages; made > most || made < most-1 {
+		if most := pages / blockPages; made > most || made < most-1 { // the first may be too small
 			t.Errorf("%d pages: %d blocks", pages, made)
 		}
 	}
